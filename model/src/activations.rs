@@ -1,0 +1,78 @@
+//! Every intermediate of a forward pass, allocated once for the largest batch and narrowed to the one at hand.
+
+use qwgpu_runtime::{Elem, Gpu, Tensor, kernels::attention};
+
+use crate::{Result, config::Config};
+
+/// Logits are kept for at most this many rows at once: at a vocabulary of 152,064 a row is 608 KB.
+pub(crate) const HEAD_ROWS: usize = 32;
+
+/// Buffers of a batch of `n_tokens` rows. One buffer a role: barriers are per buffer.
+#[derive(Debug)]
+pub(crate) struct Activations {
+    /// Residual stream `[n_tokens, d_model]`, f32 throughout
+    pub(crate) x: Tensor,
+    /// `[n_tokens, d_model]`
+    pub(crate) normed: Tensor,
+    /// `[n_tokens, (n_heads + 2 n_kv_heads) * head_dim]`
+    pub(crate) qkv: Tensor,
+    /// Rotated queries `[n_tokens, n_heads * head_dim]`
+    pub(crate) q: Tensor,
+    /// `[n_tokens, n_heads * head_dim]`
+    pub(crate) context: Tensor,
+    /// `[n_tokens, 2 d_ff]`
+    pub(crate) gate_up: Tensor,
+    /// `[n_tokens, d_ff]`
+    pub(crate) hidden: Tensor,
+    /// Rows of the batch, u32 `[n_tokens, 4]`
+    pub(crate) rows: Tensor,
+    /// Tiles of prefill attention, u32 `[n_tokens, 2]`
+    pub(crate) tiles: Tensor,
+    /// Partial results of split attention
+    pub(crate) scratch: attention::Scratch,
+    /// `[HEAD_ROWS, d_model]`
+    pub(crate) final_normed: Tensor,
+    /// `[HEAD_ROWS, vocab_size]`
+    pub(crate) logits: Tensor,
+}
+
+/// Columns of each f32 intermediate that has a row for every token: the memory plan adds them up.
+fn widths(config: &Config) -> [usize; 7] {
+    let qkv = config.q_width() + 2 * config.kv_width();
+    [config.d_model, config.d_model, qkv, config.q_width(), config.q_width(), 2 * config.d_ff, config.d_ff]
+}
+
+/// Rows of the head's buffers for a batch.
+fn head_rows(batch: usize) -> usize {
+    batch.min(HEAD_ROWS)
+}
+
+impl Activations {
+    /// Bytes that [`Activations::new`] will take.
+    pub(crate) fn bytes(config: &Config, batch: usize) -> u64 {
+        let per_token = widths(config).iter().sum::<usize>() + 4 + 2;
+        let head = head_rows(batch) * (config.d_model + config.vocab_size);
+        let scratch = batch.min(attention::MAX_SPLIT_ROWS) * config.n_heads * attention::MAX_SPLITS * (config.head_dim + 2);
+        4 * (batch * per_token + head + scratch) as u64
+    }
+
+    pub(crate) fn new(gpu: &Gpu, config: &Config, batch: usize) -> Result<Self> {
+        let [d_x, d_normed, d_qkv, d_q, d_context, d_gate_up, d_hidden] = widths(config);
+        let tensor = |label: &str, rows: usize, cols: usize, elem: Elem| Tensor::new(gpu, label, rows, cols, elem);
+        let f32s = |label: &str, cols: usize| tensor(label, batch, cols, Elem::F32);
+        Ok(Self {
+            x: f32s("residual stream", d_x)?,
+            normed: f32s("normed", d_normed)?,
+            qkv: f32s("qkv", d_qkv)?,
+            q: f32s("q", d_q)?,
+            context: f32s("attention context", d_context)?,
+            gate_up: f32s("gate and up", d_gate_up)?,
+            hidden: f32s("swiglu", d_hidden)?,
+            rows: tensor("rows", batch, 4, Elem::U32)?,
+            tiles: tensor("attention tiles", batch, 2, Elem::U32)?,
+            scratch: attention::Scratch::new(gpu, batch, config.n_heads, config.head_dim)?,
+            final_normed: tensor("final norm", head_rows(batch), config.d_model, Elem::F32)?,
+            logits: tensor("logits", head_rows(batch), config.vocab_size, Elem::F32)?,
+        })
+    }
+}

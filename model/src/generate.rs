@@ -1,0 +1,197 @@
+//! Generation: an iterator of token ids over a session.
+
+use std::time::{Duration, Instant};
+
+use qwgpu_runtime::Pass;
+
+use crate::{
+    Error, Result, Session,
+    sampler::{SamplerConfig, SeenSet},
+};
+
+/// How to continue a prompt.
+#[derive(Clone, Debug)]
+pub struct GenerateOptions {
+    /// How tokens are chosen.
+    pub sampler: SamplerConfig,
+    /// Tokens to generate at most.
+    pub max_tokens: usize,
+    /// Ids that end the answer; usually [`crate::Model::stop_ids`].
+    pub stop_ids: Vec<u32>,
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The model chose one of the stop ids.
+    StopToken(u32),
+    /// `max_tokens` were generated.
+    MaxTokens,
+    /// The context is full.
+    ContextFull,
+    /// [`crate::CancelHandle::cancel`] was called.
+    Cancelled,
+}
+
+impl StopReason {
+    /// The word that JSON outputs use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StopToken(_) => "stop",
+            Self::MaxTokens => "length",
+            Self::ContextFull => "context",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Counts and times of one generation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Of these, found in the cache.
+    pub cached_tokens: usize,
+    /// Tokens generated, the stop token not counted.
+    pub generated_tokens: usize,
+    /// Time of the prompt's forward passes.
+    pub prefill: Duration,
+    /// Time of all tokens after the first.
+    pub decode: Duration,
+    /// From the call of [`Session::generate`] to the first token.
+    pub first_token: Duration,
+}
+
+/// A running generation; yields ids until it stops. Stop ids are not yielded.
+#[derive(Debug)]
+pub struct Tokens<'s> {
+    session: &'s mut Session,
+    options: GenerateOptions,
+    seen: SeenSet,
+    /// The token that was yielded last and is not in the cache yet.
+    last: Option<u32>,
+    stop: Option<StopReason>,
+    stats: Stats,
+    started: Instant,
+}
+
+impl Session {
+    /// Feeds the prompt and starts to generate. Tokens that the prompt shares with what is cached are not computed again.
+    ///
+    /// # Errors
+    /// As [`Session::feed`], and an invalid sampler. A cancel during the prompt is no error: the iterator ends at once.
+    pub fn generate(&mut self, prompt: &[u32], options: &GenerateOptions) -> Result<Tokens<'_>> {
+        options.sampler.validate()?;
+        if prompt.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        if prompt.len() > self.model.ctx() {
+            return Err(Error::ContextFull { needed: prompt.len(), ctx: self.model.ctx() });
+        }
+        let started = Instant::now();
+        let common = self.ids().iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        // the last token runs again at least: its logits are needed
+        let cached = common.min(prompt.len() - 1);
+        self.rewind(cached);
+        let stop = match self.feed(&prompt[cached..]) {
+            Ok(()) => None,
+            Err(Error::Cancelled) => Some(StopReason::Cancelled),
+            Err(error) => return Err(error),
+        };
+        let mut seen = SeenSet::new(self.model.config().vocab_size);
+        if options.sampler.has_penalty() {
+            seen.extend(prompt.iter().copied());
+        }
+        let stats =
+            Stats { prompt_tokens: prompt.len(), cached_tokens: cached, prefill: started.elapsed(), ..Stats::default() };
+        Ok(Tokens { session: self, options: options.clone(), seen, last: None, stop, stats, started })
+    }
+}
+
+impl Tokens<'_> {
+    /// Why it ended; `None` while it runs or after an error.
+    #[must_use]
+    pub const fn stop_reason(&self) -> Option<StopReason> {
+        self.stop
+    }
+
+    /// Counts and times so far.
+    #[must_use]
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Why no further token may be computed.
+    fn must_stop(&self) -> Option<StopReason> {
+        let full = self.last.is_some() && self.session.ids().len() >= self.session.model.ctx();
+        if self.session.take_cancel() {
+            Some(StopReason::Cancelled)
+        } else if self.stats.generated_tokens >= self.options.max_tokens {
+            Some(StopReason::MaxTokens)
+        } else if full {
+            Some(StopReason::ContextFull)
+        } else {
+            None
+        }
+    }
+
+    /// One pass: the last token through the layers, the head, and the choice of the next.
+    fn step(&mut self) -> Result<u32> {
+        let session = &mut *self.session;
+        let model = session.model.clone();
+        let mut pass = Pass::new(&model.gpu);
+        if let Some(last) = self.last.take() {
+            session.record(&mut pass, &[last])?;
+            session.forward().head(&mut pass, 0, 1)?;
+            session.advance(&[last], true);
+        }
+        assert!(session.has_logits(), "a running generation always has logits");
+        let (logits, sampler) = (session.logits_row(), &self.options.sampler);
+        let n_valid = model.n_valid();
+        let pending = session.chooser.record(&mut pass, &model.kernels, &logits, n_valid, sampler, &self.seen)?;
+        pass.submit();
+        let step = session.ids().len() as u64;
+        session.chooser.finish(&model.gpu, pending, logits.cols(), n_valid, sampler, step)
+    }
+
+    fn next_token(&mut self) -> Result<Option<u32>> {
+        self.stop = self.must_stop();
+        if self.stop.is_some() {
+            return Ok(None);
+        }
+        let started = Instant::now();
+        let id = self.step()?;
+        if self.stats.first_token.is_zero() {
+            self.stats.first_token = self.started.elapsed();
+        } else {
+            self.stats.decode += started.elapsed();
+        }
+        if self.options.stop_ids.contains(&id) {
+            self.stop = Some(StopReason::StopToken(id));
+            return Ok(None);
+        }
+        if self.options.sampler.has_penalty() {
+            self.seen.insert(id);
+        }
+        self.last = Some(id);
+        self.stats.generated_tokens += 1;
+        Ok(Some(id))
+    }
+}
+
+impl Iterator for Tokens<'_> {
+    type Item = Result<u32>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.stop.is_some() {
+            return None;
+        }
+        let next = self.next_token();
+        if next.is_err() {
+            // an iterator that has failed does not try again
+            self.stop = Some(StopReason::Cancelled);
+        }
+        next.transpose()
+    }
+}

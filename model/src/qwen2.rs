@@ -1,0 +1,113 @@
+//! Qwen2's forward pass, top to bottom as in the paper (arXiv 2407.10671): embed, decoder layers, final norm, head.
+//!
+//! Pre-norm decoder with grouped-query attention, rotary positions, biases on q, k and v, and SwiGLU. Every line is one kernel and
+//! ends with the shape of what it leaves. The residual stream `x`, norms, softmax and all sums are f32: Qwen2 has activations beyond
+//! f16's range. Taps are free unless the pass records them.
+
+use qwgpu_runtime::{
+    Pass, Tensor,
+    kernels::{
+        Kernels,
+        attention::{Plan, Query},
+        matmul::Product,
+    },
+};
+
+use crate::{
+    Result,
+    activations::Activations,
+    config::Config,
+    kv_cache::KvCache,
+    weights::{LayerWeights, Weights},
+};
+
+/// Everything that a forward pass reads and writes.
+pub(crate) struct Forward<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) kernels: &'a Kernels,
+    pub(crate) weights: &'a Weights,
+    /// cos and sin by angle addition, `[256 + ctx / 256, head_dim]`
+    pub(crate) rope_table: &'a Tensor,
+    pub(crate) activations: &'a Activations,
+    pub(crate) cache: &'a KvCache,
+}
+
+impl Forward<'_> {
+    /// Runs the batch whose rows lie in `activations.rows` through all layers; leaves the residual stream in `activations.x`.
+    pub(crate) fn layers(&self, p: &mut Pass<'_>, n_tokens: usize, plan: &Plan) -> Result<()> {
+        let x = self.activations.x.narrow(n_tokens);
+        let rows = self.activations.rows.narrow(n_tokens);
+        self.kernels.embed.dispatch(p, &self.weights.embed, &rows, &x); // [n_tokens, d_model]
+        p.tap(0, "hidden", &x)?;
+        for (i, layer) in self.weights.layers.iter().enumerate() {
+            self.attention(p, i, layer, &x, plan)?;
+            self.feed_forward(p, i, layer, &x)?;
+            p.tap(i + 1, "hidden", &x)?;
+        }
+        Ok(())
+    }
+
+    /// `x += o(attention(norm(x)))`
+    fn attention(&self, p: &mut Pass<'_>, i: usize, w: &LayerWeights, x: &Tensor, plan: &Plan) -> Result<()> {
+        let (k, a) = (self.kernels, self.activations);
+        let n_tokens = x.rows();
+        let [normed, qkv, q, context] = [&a.normed, &a.qkv, &a.q, &a.context].map(|t| t.narrow(n_tokens));
+        let rows = a.rows.narrow(n_tokens);
+        let paging = self.cache.paging(&rows);
+        let cache = &self.cache.layers[i];
+
+        k.rms_norm.dispatch(p, x, 0, &w.input_norm, self.config.rms_norm_eps, &normed); // [n_tokens, d_model]
+        p.tap(i, "input_norm", &normed)?;
+        k.matmul.dispatch(p, &product(&w.qkv, &normed, Some(&w.qkv_bias), &qkv)); // [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]
+        p.tap(i, "qkv", &qkv)?;
+        k.rope.dispatch(p, &qkv, self.rope_table, paging, &q, cache); // [n_tokens, n_heads * head_dim]; k and v into the cache
+        p.tap(i, "q_rope", &q)?;
+        p.tap(i, "k_cache", &cache.k)?;
+        p.tap(i, "v_cache", &cache.v)?;
+        let scale = 1.0 / (self.config.head_dim as f32).sqrt();
+        let query = Query { q: &q, cache, paging, window: self.config.windows[i], scale };
+        k.attention.dispatch(p, &query, plan, &a.scratch, &context); // [n_tokens, n_heads * head_dim]
+        p.tap(i, "attn_context", &context)?;
+        k.matmul.dispatch(p, &residual(&w.o, &context, x)); // [n_tokens, d_model]
+        p.tap(i, "attn_residual", x)?;
+        Ok(())
+    }
+
+    /// `x += down(silu(gate(norm(x))) * up(norm(x)))`
+    fn feed_forward(&self, p: &mut Pass<'_>, i: usize, w: &LayerWeights, x: &Tensor) -> Result<()> {
+        let (k, a) = (self.kernels, self.activations);
+        let [normed, gate_up, hidden] = [&a.normed, &a.gate_up, &a.hidden].map(|t| t.narrow(x.rows()));
+
+        k.rms_norm.dispatch(p, x, 0, &w.post_norm, self.config.rms_norm_eps, &normed); // [n_tokens, d_model]
+        p.tap(i, "post_norm", &normed)?;
+        k.matmul.dispatch(p, &product(&w.gate_up, &normed, None, &gate_up)); // [n_tokens, 2 d_ff]
+        p.tap(i, "gate_up", &gate_up)?;
+        k.silu_mul.dispatch(p, &gate_up, &hidden); // [n_tokens, d_ff]
+        p.tap(i, "swiglu", &hidden)?;
+        k.matmul.dispatch(p, &residual(&w.down, &hidden, x)); // [n_tokens, d_model]
+        Ok(())
+    }
+
+    /// Logits of `n_rows` rows of the batch from `first_row` on, into the first rows of `activations.logits`.
+    pub(crate) fn head(&self, p: &mut Pass<'_>, first_row: usize, n_rows: usize) -> Result<()> {
+        let (k, a) = (self.kernels, self.activations);
+        let [normed, logits] = [&a.final_normed, &a.logits].map(|t| t.narrow(n_rows));
+        let n_layers = self.config.n_layers;
+
+        k.rms_norm.dispatch(p, &a.x, first_row, &self.weights.final_norm, self.config.rms_norm_eps, &normed); // [n_rows, d_model]
+        p.tap(n_layers, "final_norm", &normed)?;
+        k.matmul.dispatch(p, &product(self.weights.head(), &normed, None, &logits)); // [n_rows, vocab_size]
+        p.tap(n_layers, "logits", &logits)?;
+        Ok(())
+    }
+}
+
+/// `out = x weights^T + bias`
+fn product<'a>(weights: &'a qwgpu_runtime::Matrix, x: &'a Tensor, bias: Option<&'a Tensor>, out: &'a Tensor) -> Product<'a> {
+    Product { weights, x, bias, accumulate: false, out }
+}
+
+/// `out += x weights^T`
+fn residual<'a>(weights: &'a qwgpu_runtime::Matrix, x: &'a Tensor, out: &'a Tensor) -> Product<'a> {
+    Product { weights, x, bias: None, accumulate: true, out }
+}

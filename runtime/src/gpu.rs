@@ -1,0 +1,238 @@
+//! An open device: the one place that owns wgpu's device and queue.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use qwgpu_shaders::{Sources, Variant};
+
+use crate::{
+    AdapterInfo, Caps, Error, GpuOptions, Result,
+    adapter::choose,
+    buffer::{Buffer, DeadBuffers},
+    pipeline::{BindKey, Pipeline},
+};
+
+/// Workgroup memory that the kernels are written for. Every desktop API grants it.
+const WORKGROUP_MEMORY: u32 = 32 << 10;
+/// Bytes of immediates that the largest `Params` may take.
+pub(crate) const MAX_PARAMS: u32 = 64;
+
+/// An open device with everything that kernels share: pipelines, bind groups, the first error.
+pub struct Gpu {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) sources: Sources,
+    pub(crate) checked: bool,
+    info: AdapterInfo,
+    pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
+    bind_groups: Mutex<HashMap<BindKey, wgpu::BindGroup>>,
+    dead: Arc<DeadBuffers>,
+    failure: Arc<Mutex<Option<Error>>>,
+    next_buffer: AtomicU64,
+    allocated: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gpu").field("adapter", &self.info.label()).finish_non_exhaustive()
+    }
+}
+
+/// A poisoned lock only says that another thread panicked while inserting; the maps stay usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// Opens the adapter that `options` choose, with every limit it has.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::LimitExceeded`] or [`Error::MissingFeature`] for an adapter that is
+    /// too small, [`Error::Device`] when the driver refuses.
+    pub fn open(options: &GpuOptions) -> Result<Arc<Self>> {
+        let (adapter, info) = choose(options)?;
+        require(&adapter, &info)?;
+        let mut features = wgpu::Features::IMMEDIATES;
+        features.set(wgpu::Features::SHADER_F16, info.caps.f16);
+        features.set(wgpu::Features::SUBGROUP, info.caps.subgroup);
+        features.set(wgpu::Features::TIMESTAMP_QUERY, info.caps.timestamps);
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("qwgpu"),
+            required_features: features,
+            required_limits: adapter.limits(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|error| Error::Device { adapter: info.label(), reason: error.to_string() })?;
+        let failure = Arc::new(Mutex::new(None));
+        watch(&device, &failure);
+        Ok(Arc::new(Self {
+            device,
+            queue,
+            sources: options.sources.clone(),
+            checked: options.checked,
+            info,
+            pipelines: Mutex::default(),
+            bind_groups: Mutex::default(),
+            dead: Arc::default(),
+            failure,
+            next_buffer: AtomicU64::new(0),
+            allocated: Arc::default(),
+        }))
+    }
+
+    /// The adapter that runs.
+    #[must_use]
+    pub fn info(&self) -> &AdapterInfo {
+        &self.info
+    }
+
+    /// What kernels may use.
+    #[must_use]
+    pub fn caps(&self) -> &Caps {
+        &self.info.caps
+    }
+
+    /// Bytes of all buffers that are alive.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        self.allocated.load(Ordering::Relaxed)
+    }
+
+    /// A new zeroed buffer of `bytes`, rounded up to 16, for storage and copies.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] beyond the largest buffer or binding, [`Error::OutOfMemory`] when the driver has no room.
+    pub(crate) fn buffer(&self, label: &str, bytes: u64) -> Result<Arc<Buffer>> {
+        let bytes = bytes.max(16).next_multiple_of(16);
+        for (limit, have) in [("one buffer", self.caps().max_buffer), ("one binding", self.caps().max_binding)] {
+            if bytes > have {
+                return Err(Error::LimitExceeded {
+                    what: label.into(),
+                    limit: format!("bytes in {limit}"),
+                    needed: bytes,
+                    have,
+                    adapter: self.info.name.clone(),
+                    advice: "use a smaller --ctx, a smaller -b or another adapter".into(),
+                });
+            }
+        }
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let raw = self.guarded_buffer(&wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false })?;
+        let id = self.next_buffer.fetch_add(1, Ordering::Relaxed);
+        self.allocated.fetch_add(bytes, Ordering::Relaxed);
+        Ok(Arc::new(Buffer { raw, id, bytes, dead: self.dead.clone(), allocated: self.allocated.clone() }))
+    }
+
+    /// `create_buffer` with wgpu's out-of-memory and validation errors as [`Error::OutOfMemory`].
+    pub(crate) fn guarded_buffer(&self, descriptor: &wgpu::BufferDescriptor<'_>) -> Result<wgpu::Buffer> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let raw = self.device.create_buffer(descriptor);
+        let invalid = pollster::block_on(validation.pop());
+        let no_room = pollster::block_on(memory.pop());
+        if no_room.is_some() || invalid.is_some() {
+            return Err(Error::OutOfMemory { what: descriptor.label.unwrap_or("a buffer").into(), bytes: descriptor.size });
+        }
+        Ok(raw)
+    }
+
+    /// The pipeline of a variant, compiled on first use.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] when the text or the driver's compiler fails, [`Error::ShaderFile`] with `QWGPU_SHADERS`.
+    pub(crate) fn pipeline(&self, variant: Variant) -> Result<Arc<Pipeline>> {
+        if let Some(pipeline) = lock(&self.pipelines).get(&variant) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = Arc::new(Pipeline::new(self, variant)?);
+        Ok(lock(&self.pipelines).entry(variant).or_insert(pipeline).clone())
+    }
+
+    /// Pipelines compiled so far.
+    #[must_use]
+    pub fn n_pipelines(&self) -> usize {
+        lock(&self.pipelines).len()
+    }
+
+    /// The bind group of a pipeline over these buffers, made on first use and kept until one of the buffers is dropped.
+    pub(crate) fn bind_group(&self, pipeline: &Pipeline, buffers: &[&Buffer]) -> wgpu::BindGroup {
+        let key = BindKey::new(pipeline, buffers);
+        let mut groups = lock(&self.bind_groups);
+        let dead = self.dead.take();
+        if !dead.is_empty() {
+            groups.retain(|key, _| !key.uses_any(&dead));
+        }
+        groups.entry(key).or_insert_with(|| pipeline.bind(&self.device, buffers)).clone()
+    }
+
+    /// Waits until everything submitted has run.
+    ///
+    /// # Errors
+    /// The first error that the device has reported, if any.
+    pub fn wait(&self) -> Result<()> {
+        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check()?;
+        polled.map(|_| ()).map_err(|error| Error::DeviceLost { reason: error.to_string() })
+    }
+
+    /// The first error that the device has reported since it was opened, once.
+    pub(crate) fn check(&self) -> Result<()> {
+        lock(&self.failure).take().map_or(Ok(()), Err)
+    }
+}
+
+/// Fails where an adapter is below what the kernels are written for.
+fn require(adapter: &wgpu::Adapter, info: &AdapterInfo) -> Result<()> {
+    if !adapter.features().contains(wgpu::Features::IMMEDIATES) {
+        return Err(Error::MissingFeature {
+            adapter: info.label(),
+            feature: "immediates (push constants)".into(),
+            needed_by: "every kernel".into(),
+        });
+    }
+    let caps = &info.caps;
+    let needs = [
+        ("bytes of workgroup memory", u64::from(WORKGROUP_MEMORY), u64::from(caps.workgroup_memory)),
+        ("invocations in a workgroup", 256, u64::from(caps.max_invocations)),
+        ("storage buffers in a kernel", 8, u64::from(caps.max_storage_buffers)),
+        ("bytes of immediates", u64::from(MAX_PARAMS), u64::from(caps.max_immediates)),
+    ];
+    for (limit, needed, have) in needs {
+        if have < needed {
+            return Err(Error::LimitExceeded {
+                what: "qwgpu".into(),
+                limit: limit.into(),
+                needed,
+                have,
+                adapter: info.label(),
+                advice: "choose another with --adapter".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the first error that arrives outside an error scope, instead of wgpu's default of a panic.
+fn watch(device: &wgpu::Device, failure: &Arc<Mutex<Option<Error>>>) {
+    let store = failure.clone();
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        log::error!("{error}");
+        lock(&store).get_or_insert(match error {
+            wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { what: "a command".into(), bytes: 0 },
+            other => Error::DeviceLost { reason: other.to_string() },
+        });
+    }));
+    let store = failure.clone();
+    device.set_device_lost_callback(move |reason, message| {
+        if reason != wgpu::DeviceLostReason::Destroyed {
+            lock(&store).get_or_insert(Error::DeviceLost { reason: message });
+        }
+    });
+}

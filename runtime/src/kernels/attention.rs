@@ -1,0 +1,135 @@
+//! Grouped-query attention over the paged cache: chooses the kernel, owns the scratch of the split one, and defines the result.
+//!
+//! `out[t, h] = softmax(scale * q[t, h] . k[j, h / group])_j v[j, h / group]` over the positions j that row t sees: j <= pos, and
+//! j > pos - window where there is one (so the row itself counts).
+
+use qwgpu_shaders::KV_BLOCK;
+
+use super::{
+    attention_decode::AttentionDecode,
+    attention_merge::AttentionMerge,
+    attention_prefill::AttentionPrefill,
+    rope::{KvLayer, Paging},
+};
+use crate::{Elem, Gpu, Pass, Result, Tensor};
+
+/// Up to this many rows the split kernel runs; one workgroup owns one row there.
+pub const MAX_SPLIT_ROWS: usize = 8;
+/// Splits of the context at most: what a merge reads for each head.
+pub const MAX_SPLITS: usize = 64;
+/// Keys that a split has at least; fewer would not pay for the merge.
+const MIN_KEYS: usize = 64;
+/// Workgroups that fill a large GPU (132 multiprocessors, two each); CPU drivers run one a core.
+const ENOUGH_WORKGROUPS: usize = 264;
+const ENOUGH_WORKGROUPS_CPU: usize = 8;
+
+/// What attention reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// Rotated queries `[n_tokens, n_heads * head_dim]`.
+    pub q: &'a Tensor,
+    /// The layer's keys and values.
+    pub cache: &'a KvLayer,
+    /// Rows and block table.
+    pub paging: Paging<'a>,
+    /// Positions that a row sees, its own included; `None`: all.
+    pub window: Option<usize>,
+    /// 1 / sqrt(head_dim) in Qwen2.
+    pub scale: f32,
+}
+
+/// How a batch is cut, decided on the host once for all layers.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// Few rows: that many splits of the context.
+    Split(usize),
+    /// Many rows: tiles as [`super::attention_prefill::tiles`] makes them, u32 `[n_tiles, 2]`.
+    Tiled(Tensor),
+}
+
+/// Both ways, compiled, and the scratch of the split one.
+#[derive(Debug)]
+pub struct Attention {
+    prefill: AttentionPrefill,
+    decode: AttentionDecode,
+    merge: AttentionMerge,
+    head_dim: usize,
+    group_size: usize,
+}
+
+/// Where the split kernel leaves its partial results.
+#[derive(Debug)]
+pub struct Scratch {
+    partials: Tensor,
+    stats: Tensor,
+}
+
+impl Scratch {
+    /// Room for `max_rows` rows of `n_heads` heads at [`MAX_SPLITS`].
+    ///
+    /// # Errors
+    /// When the adapter has no room.
+    pub fn new(gpu: &Gpu, max_rows: usize, n_heads: usize, head_dim: usize) -> Result<Self> {
+        let n = max_rows.min(MAX_SPLIT_ROWS) * n_heads * MAX_SPLITS;
+        Ok(Self {
+            partials: Tensor::new(gpu, "attention partials", n, head_dim, Elem::F32)?,
+            stats: Tensor::new(gpu, "attention stats", n, 2, Elem::F32)?,
+        })
+    }
+}
+
+/// Splits for `n_rows` rows of which the longest sees `n_keys` keys.
+#[must_use]
+pub fn n_splits(gpu: &Gpu, n_rows: usize, n_kv_heads: usize, n_keys: usize) -> usize {
+    let enough = if gpu.caps().cpu { ENOUGH_WORKGROUPS_CPU } else { ENOUGH_WORKGROUPS };
+    (enough / (n_rows * n_kv_heads)).clamp(1, MAX_SPLITS).min(n_keys.div_ceil(MIN_KEYS)).max(1)
+}
+
+impl Attention {
+    /// Compiles all three kernels.
+    ///
+    /// # Errors
+    /// When a shader does not compile.
+    pub fn new(gpu: &Gpu, kv: Elem, head_dim: usize, group_size: usize) -> Result<Self> {
+        Ok(Self {
+            prefill: AttentionPrefill::new(gpu, kv, head_dim, group_size)?,
+            decode: AttentionDecode::new(gpu, kv, head_dim, group_size)?,
+            merge: AttentionMerge::new(gpu, head_dim)?,
+            head_dim,
+            group_size,
+        })
+    }
+
+    /// Attention of every row of `query.q` into `out` `[n_tokens, n_heads * head_dim]`.
+    ///
+    /// # Panics
+    /// When shapes do not fit.
+    #[track_caller]
+    pub fn dispatch(&self, pass: &mut Pass<'_>, query: &Query<'_>, plan: &Plan, scratch: &Scratch, out: &Tensor) {
+        let n_kv_heads = query.cache.k.cols() / (KV_BLOCK as usize * self.head_dim);
+        let (q, rows) = (query.q, query.paging.rows);
+        assert_eq!(q.cols(), n_kv_heads * self.group_size * self.head_dim, "attention: columns of q");
+        assert!((out.rows(), out.cols()) == (q.rows(), q.cols()) && rows.rows() >= q.rows(), "attention: shape of out or rows");
+        match plan {
+            Plan::Tiled(tiles) => self.prefill.dispatch(pass, query, n_kv_heads, tiles, out),
+            Plan::Split(n_splits) => {
+                let n_partials = q.rows() * n_kv_heads * self.group_size * n_splits;
+                assert!(n_partials <= scratch.stats.rows(), "attention: {n_partials} partials, room for {}", scratch.stats.rows());
+                self.decode.dispatch(pass, query, n_kv_heads, *n_splits, &scratch.partials, &scratch.stats);
+                self.merge.dispatch(pass, &scratch.partials, &scratch.stats, *n_splits, out);
+            }
+        }
+    }
+}
+
+/// The definition, for one query head: `k` and `v` are `[n_keys, head_dim]` of its kv head, all of them seen.
+#[must_use]
+pub fn reference(q: &[f32], k: &[f32], v: &[f32], scale: f32) -> Vec<f64> {
+    let head_dim = q.len();
+    let score = |key: &[f32]| q.iter().zip(key).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>() * f64::from(scale);
+    let scores: Vec<f64> = k.chunks_exact(head_dim).map(score).collect();
+    let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let p: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
+    let sum: f64 = p.iter().sum();
+    (0..head_dim).map(|d| p.iter().zip(v.chunks_exact(head_dim)).map(|(p, v)| p * f64::from(v[d])).sum::<f64>() / sum).collect()
+}

@@ -1,0 +1,63 @@
+//! Reproducible random weights made on the GPU, for benchmarks that have no checkpoint.
+//!
+//! Element i of the row-major matrix is `scale * u(seed, i)` with u uniform in [-1, 1); no row repeats another.
+
+use qwgpu_shaders::Variant;
+
+use super::{Handle, fold};
+use crate::{DType, Gpu, Matrix, Pass, Result, pipeline::Access};
+
+pub(crate) const BINDINGS: &[Access] = &[Access::Write];
+
+params! { n_words: u32, first_word: u32, seed: u32, format: u32, scale: f32, grid_x: u32 }
+
+/// The compiled kernel.
+#[derive(Debug)]
+pub struct FillRandom {
+    pipeline: Handle,
+}
+
+impl FillRandom {
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// When the shader does not compile.
+    pub fn new(gpu: &Gpu) -> Result<Self> {
+        Ok(Self { pipeline: gpu.pipeline(Variant::FillRandom)? })
+    }
+
+    /// Fills the whole matrix.
+    pub fn dispatch(&self, pass: &mut Pass<'_>, matrix: &Matrix, seed: u32, scale: f32) {
+        let words_per_row = matrix.cols() * matrix.dtype().bytes() / 4;
+        let format = match matrix.dtype() {
+            DType::F32 => 0,
+            DType::F16 => 1,
+            DType::BF16 => 2,
+        };
+        for part in &matrix.parts {
+            let n_words = part.n_rows * words_per_row;
+            let grid = fold(pass.gpu(), n_words.div_ceil(64));
+            let params = Params {
+                n_words: n_words as u32,
+                first_word: (part.first_row * words_per_row) as u32,
+                seed,
+                format,
+                scale,
+                grid_x: grid[0] * 64,
+            };
+            pass.dispatch(&self.pipeline, &[&part.buffer], &params, grid);
+        }
+    }
+}
+
+/// u(seed, i): the same bits as `fill_random.wgsl` makes.
+#[must_use]
+pub fn reference(seed: u32, i: u32) -> f32 {
+    let mix = |x: u32| {
+        let h = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
+        let h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
+        h ^ (h >> 16)
+    };
+    let h = mix(mix(i ^ seed).wrapping_add(0x9e37_79b9_u32.wrapping_mul(seed)).wrapping_add(1));
+    (h >> 8) as f32 * 2f32.powi(-23) - 1.0
+}

@@ -1,0 +1,116 @@
+//! Matrix products with bias and residual epilogues: `out[t, r] (+)= sum_k weights[r, k] * x[t, k] (+ bias[r])`.
+//!
+//! Shapes: weights `[rows, cols]`, x `[n_tokens, cols]`, bias `[1, rows]`, out `[n_tokens, rows]`. Up to 8 rows of x go to
+//! [`super::matvec`], more to the tiled kernel of this module: 64 x 64 outputs a workgroup, f32 throughout.
+
+use qwgpu_shaders::Variant;
+
+use super::{
+    Handle, PerDType,
+    matvec::{MAX_TOKENS, Matvec},
+    weights_format,
+};
+use crate::{DType, Gpu, Matrix, Pass, Result, Tensor, buffer::Buffer, matrix::Part, pipeline::Access};
+
+pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
+
+params! { n_tokens: u32, groups: u32, n_rows: u32, first_out: u32, out_stride: u32, flags: u32 }
+
+const TILE: usize = 64;
+const ADD_BIAS: u32 = 1;
+const ACCUMULATE: u32 = 2;
+
+/// One product, as both kernels take it.
+#[derive(Clone, Copy, Debug)]
+pub struct Product<'a> {
+    /// `[rows, cols]`.
+    pub weights: &'a Matrix,
+    /// `[n_tokens, cols]`.
+    pub x: &'a Tensor,
+    /// `[1, rows]`, added once to each row of the result.
+    pub bias: Option<&'a Tensor>,
+    /// Whether to add to what `out` holds (the residual) instead of overwriting it.
+    pub accumulate: bool,
+    /// `[n_tokens, rows]`.
+    pub out: &'a Tensor,
+}
+
+impl Product<'_> {
+    pub(crate) fn flags(&self) -> u32 {
+        u32::from(self.bias.is_some()) * ADD_BIAS + u32::from(self.accumulate) * ACCUMULATE
+    }
+
+    /// Without a bias its binding is filled with x, which the kernel then does not read.
+    pub(crate) fn buffers<'b>(&'b self, part: &'b Part) -> [&'b Buffer; 4] {
+        [&*part.buffer, &self.x.buffer, &self.bias.unwrap_or(self.x).buffer, &self.out.buffer]
+    }
+
+    #[track_caller]
+    fn check(&self) {
+        let (weights, x, out) = (self.weights, self.x, self.out);
+        assert!(x.cols() == weights.cols(), "matmul: x has {} columns, weights {}", x.cols(), weights.cols());
+        assert!(x.rows() >= out.rows(), "matmul: {} rows of x for {} of out", x.rows(), out.rows());
+        assert!(out.cols() == weights.rows(), "matmul: out has {} columns, weights {} rows", out.cols(), weights.rows());
+        assert!(self.bias.is_none_or(|bias| bias.cols() == weights.rows()), "matmul: bias and weights differ in rows");
+    }
+}
+
+/// Both kernels, compiled for the weight types of a model.
+#[derive(Debug)]
+pub struct Matmul {
+    matvec: PerDType<Matvec>,
+    tiled: PerDType<Handle>,
+}
+
+impl Matmul {
+    /// Compiles them.
+    ///
+    /// # Errors
+    /// When a shader does not compile.
+    pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
+        let tiled = |dtype| gpu.pipeline(Variant::Matmul { weights: weights_format(gpu.caps(), dtype) });
+        Ok(Self { matvec: PerDType::new(dtypes, |dtype| Matvec::new(gpu, dtype))?, tiled: PerDType::new(dtypes, tiled)? })
+    }
+
+    /// `out = x weights^T (+ bias)`, or added to `out` with `accumulate`.
+    ///
+    /// # Panics
+    /// When shapes do not fit.
+    #[track_caller]
+    pub fn dispatch(&self, pass: &mut Pass<'_>, product: &Product<'_>) {
+        product.check();
+        if product.out.rows() <= MAX_TOKENS {
+            self.matvec.get(product.weights.dtype()).dispatch(pass, product);
+        } else {
+            self.dispatch_tiled(pass, product);
+        }
+    }
+
+    /// The tiled kernel whatever the number of rows; tests compare the two.
+    ///
+    /// # Panics
+    /// When shapes do not fit.
+    #[track_caller]
+    pub fn dispatch_tiled(&self, pass: &mut Pass<'_>, product: &Product<'_>) {
+        product.check();
+        let n_tokens = product.out.rows();
+        for part in &product.weights.parts {
+            let params = Params {
+                n_tokens: n_tokens as u32,
+                groups: (product.weights.cols() / 8) as u32,
+                n_rows: part.n_rows as u32,
+                first_out: part.first_row as u32,
+                out_stride: product.out.cols() as u32,
+                flags: product.flags(),
+            };
+            let grid = [part.n_rows.div_ceil(TILE) as u32, n_tokens.div_ceil(TILE) as u32, 1];
+            pass.dispatch(self.tiled.get(product.weights.dtype()), &product.buffers(part), &params, grid);
+        }
+    }
+}
+
+/// The definition of one output before the epilogue: the dot product of a row of the matrix with a row of x.
+#[must_use]
+pub fn reference(weights_row: &[f32], x_row: &[f32]) -> f64 {
+    weights_row.iter().zip(x_row).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum()
+}

@@ -1,0 +1,186 @@
+//! One module per kernel, same stem as its `.wgsl`: formula, shapes, `Params`, bindings, dispatch, and a plain-loop `reference`.
+//!
+//! References accumulate in f64 and take host slices; they are what the test suite and `qwgpu bench --check` compare with, and the
+//! executable specification of each kernel.
+
+use std::sync::Arc;
+
+use qwgpu_shaders::{Kv, Reduce, Variant, Weights};
+
+use crate::{Caps, DType, Elem, Gpu, Result, pipeline::Access, pipeline::Pipeline};
+
+/// Defines a kernel's `Params`: plain u32 and f32 fields, so that `repr(C)` and WGSL agree, and their names for the contract test.
+macro_rules! params {
+    ($($field:ident: $ty:ident),* $(,)?) => {
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+        pub(crate) struct Params { $($field: $ty),* }
+        impl Params {
+            /// Name and type of each field, in order; the contract test compares them with the WGSL.
+            #[cfg(test)]
+            pub(crate) const FIELDS: &'static [(&'static str, &'static str)] = &[$((stringify!($field), stringify!($ty))),*];
+        }
+    };
+}
+
+pub mod argmax;
+pub mod attention;
+pub mod attention_decode;
+pub mod attention_merge;
+pub mod attention_prefill;
+pub mod embed;
+pub mod fill_random;
+pub mod matmul;
+pub mod matvec;
+pub mod penalty;
+pub mod rms_norm;
+pub mod rope;
+pub mod silu_mul;
+pub mod topk;
+
+/// What each binding of a variant is used for, in order of binding number.
+pub(crate) const fn bindings(variant: &Variant) -> &'static [Access] {
+    match variant {
+        Variant::Embed { .. } => embed::BINDINGS,
+        Variant::RmsNorm { .. } => rms_norm::BINDINGS,
+        Variant::Matvec { .. } => matvec::BINDINGS,
+        Variant::Matmul { .. } => matmul::BINDINGS,
+        Variant::Rope { .. } => rope::BINDINGS,
+        Variant::AttentionPrefill { .. } => attention_prefill::BINDINGS,
+        Variant::AttentionDecode { .. } => attention_decode::BINDINGS,
+        Variant::AttentionMerge { .. } => attention_merge::BINDINGS,
+        Variant::SiluMul => silu_mul::BINDINGS,
+        Variant::Argmax { .. } => argmax::BINDINGS,
+        Variant::Topk => topk::BINDINGS,
+        Variant::Penalty => penalty::BINDINGS,
+        Variant::FillRandom => fill_random::BINDINGS,
+    }
+}
+
+/// How this adapter reads weights of a type.
+pub(crate) const fn weights_format(caps: &Caps, dtype: DType) -> Weights {
+    match dtype {
+        DType::F32 => Weights::F32,
+        DType::F16 if caps.f16 => Weights::F16,
+        DType::F16 => Weights::F16Packed,
+        DType::BF16 => Weights::Bf16,
+    }
+}
+
+/// How this adapter reduces over a workgroup.
+pub(crate) const fn reduce(caps: &Caps, workgroup: u32) -> Reduce {
+    Reduce { subgroup: caps.subgroup, workgroup }
+}
+
+/// The shader's name for a cache of this element type.
+///
+/// # Panics
+/// For u32.
+pub(crate) const fn kv_format(elem: Elem) -> Kv {
+    match elem {
+        Elem::F32 => Kv::F32,
+        Elem::F16 => Kv::F16,
+        Elem::U32 => panic!("a KV cache holds floats"),
+    }
+}
+
+/// One pipeline for each weight type that a model uses.
+#[derive(Debug)]
+pub(crate) struct PerDType<T> {
+    entries: Vec<(DType, T)>,
+}
+
+impl<T> PerDType<T> {
+    pub(crate) fn new(dtypes: &[DType], make: impl Fn(DType) -> Result<T>) -> Result<Self> {
+        Ok(Self { entries: dtypes.iter().map(|&dtype| Ok((dtype, make(dtype)?))).collect::<Result<_>>()? })
+    }
+
+    #[track_caller]
+    pub(crate) fn get(&self, dtype: DType) -> &T {
+        let entry = self.entries.iter().find(|(d, _)| *d == dtype);
+        &entry.unwrap_or_else(|| panic!("no pipeline was made for {dtype} weights")).1
+    }
+}
+
+/// Splits `n` workgroups over two dimensions where one does not reach; the kernel leaves where `y * x_count + x >= n`.
+pub(crate) fn fold(gpu: &Gpu, n: usize) -> [u32; 3] {
+    let max = gpu.caps().max_workgroups as usize;
+    let y = n.div_ceil(max).max(1);
+    [n.div_ceil(y) as u32, y as u32, 1]
+}
+
+/// A shared pipeline handle.
+pub(crate) type Handle = Arc<Pipeline>;
+
+/// What a model asks of the kernels: decides which pipelines are compiled at load.
+#[derive(Clone, Debug)]
+pub struct KernelOptions {
+    /// Weight types that occur.
+    pub dtypes: Vec<DType>,
+    /// Elements of a head, 64 or 128.
+    pub head_dim: usize,
+    /// Query heads to a kv head, 1 to 16.
+    pub group_size: usize,
+    /// Storage of the KV cache.
+    pub kv: Elem,
+}
+
+/// Every kernel of a dense model, compiled.
+#[derive(Debug)]
+pub struct Kernels {
+    /// Embedding gather.
+    pub embed: embed::Embed,
+    /// RMS norm.
+    pub rms_norm: rms_norm::RmsNorm,
+    /// Matrix products of any number of rows.
+    pub matmul: matmul::Matmul,
+    /// Rotary embedding and cache write.
+    pub rope: rope::Rope,
+    /// Attention of any number of rows.
+    pub attention: attention::Attention,
+    /// SwiGLU's middle.
+    pub silu_mul: silu_mul::SiluMul,
+    /// Id of the largest logit.
+    pub argmax: argmax::Argmax,
+    /// The k largest logits.
+    pub topk: topk::Topk,
+    /// Repetition penalty.
+    pub penalty: penalty::Penalty,
+}
+
+impl Kernels {
+    /// Compiles all pipelines, so that a bad shader fails before the first token and nothing is compiled after load.
+    ///
+    /// # Errors
+    /// When a shader does not compile.
+    pub fn new(gpu: &Gpu, options: &KernelOptions) -> Result<Self> {
+        Ok(Self {
+            embed: embed::Embed::new(gpu, &options.dtypes)?,
+            rms_norm: rms_norm::RmsNorm::new(gpu)?,
+            matmul: matmul::Matmul::new(gpu, &options.dtypes)?,
+            rope: rope::Rope::new(gpu, options.kv, options.head_dim)?,
+            attention: attention::Attention::new(gpu, options.kv, options.head_dim, options.group_size)?,
+            silu_mul: silu_mul::SiluMul::new(gpu)?,
+            argmax: argmax::Argmax::new(gpu)?,
+            topk: topk::Topk::new(gpu)?,
+            penalty: penalty::Penalty::new(gpu)?,
+        })
+    }
+}
+
+/// One row of a batch: a token, its sequence and where it stands. Layout of `shared/row.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Row {
+    /// Token id, a row of the embedding.
+    pub token: u32,
+    /// Sequence, a row of the block table.
+    pub slot: u32,
+    /// Position in the sequence: the cache entry it fills and the last one it sees.
+    pub pos: u32,
+    /// Position that the rotation uses; equals `pos` in ordinary attention.
+    pub rope_pos: u32,
+}
+
+#[cfg(test)]
+mod contract;

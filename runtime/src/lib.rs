@@ -1,0 +1,33 @@
+//! A minimal tensor runtime on wgpu: adapter and device, tensors, pass recording, and one module per kernel.
+//!
+//! It knows no model. Everything a kernel needs to be trusted stands beside it: the formula, the shapes, and a plain-loop
+//! reference that the test suite compares with. This is the only crate that names wgpu.
+//!
+//! - [`Gpu`]: an open device; [`Caps`]: what it can do
+//! - [`Tensor`]: activations, f32 unless said otherwise; [`Matrix`]: weights in their own width
+//! - [`Pass`]: a list of dispatches, submitted as one
+//! - [`kernels`]: one module per kernel, same stem as its `.wgsl`
+
+mod adapter;
+mod buffer;
+mod caps;
+mod dtype;
+mod error;
+mod gpu;
+pub mod kernels;
+mod matrix;
+mod pass;
+mod pipeline;
+mod tensor;
+mod transfer;
+
+pub use adapter::{AdapterInfo, GpuOptions, list_adapters};
+pub use caps::{Caps, CoopShape, Disabled};
+pub use dtype::DType;
+pub use error::{Error, Result};
+pub use gpu::Gpu;
+pub use matrix::{Matrix, narrow, widen};
+pub use pass::{Pass, Tap, Timing};
+pub use qwgpu_shaders::{HEAD_DIMS, KV_BLOCK, MAX_GROUP, Sources};
+pub use tensor::{Elem, Tensor};
+pub use transfer::Staging;

@@ -1,0 +1,116 @@
+//! From a [`Variant`] to a compute pipeline with an explicit layout.
+
+use std::{borrow::Cow, collections::HashSet};
+
+use qwgpu_shaders::{Variant, compose};
+
+use crate::{Error, Gpu, Result, buffer::Buffer, gpu::MAX_PARAMS, kernels::bindings};
+
+/// Whether a kernel only reads a binding or also writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    Write,
+}
+
+/// A compiled kernel.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) variant: Variant,
+    pub(crate) raw: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+/// What a cached bind group is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BindKey {
+    variant: Variant,
+    buffers: Vec<u64>,
+}
+
+impl BindKey {
+    pub(crate) fn new(pipeline: &Pipeline, buffers: &[&Buffer]) -> Self {
+        Self { variant: pipeline.variant, buffers: buffers.iter().map(|buffer| buffer.id).collect() }
+    }
+
+    pub(crate) fn uses_any(&self, ids: &HashSet<u64>) -> bool {
+        self.buffers.iter().any(|id| ids.contains(id))
+    }
+}
+
+impl Pipeline {
+    /// Compiles `variant`. Errors carry the composed text with line numbers, since no file on disk has it.
+    pub(crate) fn new(gpu: &Gpu, variant: Variant) -> Result<Self> {
+        let text = compose(&variant, &gpu.sources)
+            .map_err(|error| Error::ShaderFile { path: error.path.display().to_string(), source: error.source })?;
+        let label = format!("{variant:?}");
+        let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let module = shader_module(gpu, &label, &text);
+        let layout = bind_group_layout(gpu, &label, bindings(&variant));
+        let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: MAX_PARAMS,
+        });
+        let raw = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        let failure = pollster::block_on(internal.pop());
+        let invalid = pollster::block_on(scope.pop());
+        if let Some(error) = invalid.or(failure) {
+            let numbered: String = text.lines().enumerate().map(|(i, line)| format!("{:4} {line}\n", i + 1)).collect();
+            log::error!("{label} as composed:\n{numbered}");
+            return Err(Error::Shader { label, reason: error.to_string() });
+        }
+        Ok(Self { variant, raw, layout })
+    }
+
+    pub(crate) fn bind(&self, device: &wgpu::Device, buffers: &[&Buffer]) -> wgpu::BindGroup {
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+            .zip(buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.raw.as_entire_binding() })
+            .collect();
+        device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(self.variant.stem()), layout: &self.layout, entries: &entries })
+    }
+}
+
+/// Kernels clamp their own indices and end their own loops, which the suite checks with poisoned borders; wgpu's checks on top
+/// would be paid for in every inner loop.
+fn shader_module(gpu: &Gpu, label: &str, text: &str) -> wgpu::ShaderModule {
+    let descriptor =
+        wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(text)) };
+    if gpu.checked {
+        return gpu.device.create_shader_module(descriptor);
+    }
+    // SAFETY: every index in shaders/ is derived from Params and workgroup ids that dispatch() bounds by the bound buffers' sizes,
+    // and every loop has a bound that does not depend on data.
+    unsafe { gpu.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+}
+
+fn bind_group_layout(gpu: &Gpu, label: &str, accesses: &[Access]) -> wgpu::BindGroupLayout {
+    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)
+        .zip(accesses)
+        .map(|(binding, access)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage { read_only: *access == Access::Read },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect();
+    gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries })
+}

@@ -1,0 +1,74 @@
+//! Moving bytes between host and GPU outside of passes.
+
+use std::sync::mpsc;
+
+use crate::{Error, Gpu, Result, buffer::Buffer};
+
+/// Upload slice: small enough that wgpu's staging copies stay a few tens of MiB, large enough to run at full speed.
+const SLICE: usize = 16 << 20;
+
+/// Writes `bytes` at `offset`, padded with zeros to a multiple of four as the API demands.
+pub(crate) fn write(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: &[u8]) {
+    let whole = bytes.len() / 4 * 4;
+    for (i, slice) in bytes[..whole].chunks(SLICE).enumerate() {
+        gpu.queue.write_buffer(&buffer.raw, offset + (i * SLICE) as u64, slice);
+    }
+    if whole < bytes.len() {
+        let mut tail = [0; 4];
+        tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+        gpu.queue.write_buffer(&buffer.raw, offset + whole as u64, &tail);
+    }
+}
+
+/// Reads `len` bytes at `offset` after everything submitted so far has run.
+pub(crate) fn read(gpu: &Gpu, buffer: &Buffer, offset: u64, len: u64) -> Result<Vec<u8>> {
+    // copies start and end at multiples of four
+    let start = offset / 4 * 4;
+    let end = (offset + len).next_multiple_of(4);
+    let staging = Staging::new(gpu, end - start)?;
+    let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("read back") });
+    encoder.copy_buffer_to_buffer(&buffer.raw, start, &staging.raw, 0, end - start);
+    gpu.queue.submit([encoder.finish()]);
+    let bytes = staging.wait(gpu, end - start)?;
+    let skip = (offset - start) as usize;
+    Ok(bytes[skip..skip + len as usize].to_vec())
+}
+
+/// A host-visible buffer that passes copy into; kept and used again where something is read for every token.
+#[derive(Debug)]
+pub struct Staging {
+    pub(crate) raw: wgpu::Buffer,
+    pub(crate) bytes: u64,
+}
+
+impl Staging {
+    /// Room for `bytes`.
+    ///
+    /// # Errors
+    /// When the driver has no memory.
+    pub fn new(gpu: &Gpu, bytes: u64) -> Result<Self> {
+        let bytes = bytes.max(4).next_multiple_of(4);
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let descriptor = wgpu::BufferDescriptor { label: Some("read-back"), size: bytes, usage, mapped_at_creation: false };
+        Ok(Self { raw: gpu.guarded_buffer(&descriptor)?, bytes })
+    }
+
+    /// Waits for the pass that copies into it, and gives the first `len` bytes.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    pub fn wait(&self, gpu: &Gpu, len: u64) -> Result<Vec<u8>> {
+        let (sender, receiver) = mpsc::channel();
+        let range = 0..len.next_multiple_of(4).min(self.bytes);
+        self.raw.map_async(wgpu::MapMode::Read, range.clone(), move |result| {
+            // the receiver is gone only when this function has already returned an error
+            let _ = sender.send(result);
+        });
+        gpu.wait()?;
+        let lost = |reason: String| Error::DeviceLost { reason };
+        receiver.try_recv().map_err(|e| lost(e.to_string()))?.map_err(|e| lost(e.to_string()))?;
+        let bytes = self.raw.get_mapped_range(range).map_err(|e| lost(e.to_string()))?[..len as usize].to_vec();
+        self.raw.unmap();
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,103 @@
+//! The WGSL kernels of qwgpu and the table of their variants.
+//!
+//! A kernel is one `.wgsl` file of plain WGSL beside this one. [`compose`] puts a header of constants and the shared parts that
+//! a [`Variant`] asks for before it: module-scope WGSL is order-independent, so concatenation is all the linking there is.
+//! There are no text macros; `enable` lines are written here alone.
+//!
+//! To work on a kernel without a compiler at hand, load the files from a folder: [`Sources::from_dir`].
+
+mod variant;
+
+use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
+
+pub use variant::{HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MAX_GROUP, Reduce, Variant, Weights, matvec_rows};
+
+macro_rules! files {
+    ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!($path, ".wgsl")))),*] };
+}
+
+/// Every file of this folder by its path without the ending.
+const FILES: &[(&str, &str)] = files![
+    "argmax",
+    "attention_decode",
+    "attention_merge",
+    "attention_prefill",
+    "embed",
+    "fill_random",
+    "matmul",
+    "matvec",
+    "penalty",
+    "rms_norm",
+    "rope",
+    "silu_mul",
+    "topk",
+    "shared/best_subgroup",
+    "shared/best_workgroup",
+    "shared/kv_f16",
+    "shared/kv_f32",
+    "shared/kv_index",
+    "shared/reduce_subgroup",
+    "shared/reduce_workgroup",
+    "shared/row",
+    "shared/weight_bf16",
+    "shared/weight_f16",
+    "shared/weight_f16_packed",
+    "shared/weight_f32",
+];
+
+/// Where kernel texts come from: the binary itself, or a folder laid out as this one.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    dir: Option<PathBuf>,
+}
+
+/// A file of the folder given to [`Sources::from_dir`] that could not be read.
+#[derive(Debug)]
+pub struct SourceError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
+impl Sources {
+    /// The texts built into the binary.
+    #[must_use]
+    pub const fn embedded() -> Self {
+        Self { dir: None }
+    }
+
+    /// Texts read from `dir` each time a variant is composed.
+    #[must_use]
+    pub fn from_dir(dir: &Path) -> Self {
+        Self { dir: Some(dir.to_owned()) }
+    }
+
+    fn text(&self, name: &str) -> Result<Cow<'static, str>, SourceError> {
+        let Some(dir) = &self.dir else {
+            let file = FILES.iter().find(|(path, _)| *path == name);
+            return Ok(Cow::Borrowed(file.expect("every part that a variant names is listed in FILES").1));
+        };
+        let path = dir.join(name).with_extension("wgsl");
+        std::fs::read_to_string(&path).map(Cow::Owned).map_err(|source| SourceError { path, source })
+    }
+}
+
+/// The whole WGSL text of a variant: directives, constants, shared parts, kernel.
+///
+/// # Errors
+/// Only with [`Sources::from_dir`]: a file cannot be read.
+pub fn compose(variant: &Variant, sources: &Sources) -> Result<String, SourceError> {
+    let mut text = String::new();
+    if variant.needs_f16() {
+        text.push_str("enable f16;\n");
+    }
+    for (name, value) in variant.consts() {
+        writeln!(text, "const {name}: u32 = {value}u;").expect("writing to a String cannot fail");
+    }
+    for part in variant.parts() {
+        text.push_str(&sources.text(&format!("shared/{part}"))?);
+    }
+    text.push_str(&sources.text(variant.stem())?);
+    Ok(text)
+}

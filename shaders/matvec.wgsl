@@ -1,0 +1,63 @@
+// Matrix times a few vectors: out[t, first_out + r] (+)= sum_k weights[r, k] * x[t, k] (+ bias[first_out + r]).
+//
+// For 1 to N_TOKENS rows of x, as in decode: bound by reading the weights once. One workgroup owns N_ROWS rows of the matrix for all
+// tokens; each invocation strides over the rows in steps of eight elements, and one reduction ends it.
+//
+// Header: WORKGROUP, N_ROWS, N_TOKENS, N_SUMS = N_ROWS * N_TOKENS <= WORKGROUP.
+
+struct Params {
+    n_tokens: u32,  // 1 to N_TOKENS
+    groups: u32,    // columns / 8
+    n_rows: u32,    // rows of this part of the matrix
+    first_out: u32, // where its first row goes in a row of out
+    out_stride: u32, // columns of out
+    flags: u32,     // 1: add bias; 2: add to what out holds
+    grid_x: u32,    // workgroups in x; y continues where x ends
+}
+var<immediate> params: Params;
+
+// binding 0: weights, [n_rows, columns]
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;    // [n_tokens, columns]
+@group(0) @binding(2) var<storage, read> bias: array<f32>;       // [out_stride], or anything without flag 1
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;  // [n_tokens, out_stride]
+
+const ADD_BIAS: u32 = 1u;
+const ACCUMULATE: u32 = 2u;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(inv: Invocation) {
+    let row0 = (inv.group.y * params.grid_x + inv.group.x) * N_ROWS;
+    if row0 >= params.n_rows {
+        return; // the whole workgroup leaves: it lies beyond the last row
+    }
+    var sums: array<f32, N_SUMS>;
+    for (var g = inv.index; g < params.groups; g += WORKGROUP) {
+        for (var r = 0u; r < N_ROWS; r++) {
+            // past the last row the last one is read again; its sums are not written
+            let row = min(row0 + r, params.n_rows - 1u);
+            let w = weight8(row * params.groups + g);
+            for (var t = 0u; t < N_TOKENS; t++) {
+                let xi = (min(t, params.n_tokens - 1u) * params.groups + g) * 2u;
+                sums[r * N_TOKENS + t] += dot(w.lo, x[xi]) + dot(w.hi, x[xi + 1u]);
+            }
+        }
+    }
+    for (var s = 0u; s < N_SUMS; s++) {
+        put_partial(s, sums[s], inv);
+    }
+    workgroupBarrier(); // every share of every sum is in place
+    let r = inv.index / N_TOKENS;
+    let t = inv.index % N_TOKENS;
+    if inv.index < N_SUMS && row0 + r < params.n_rows && t < params.n_tokens {
+        var y = sum_partials(inv.index, inv);
+        let column = params.first_out + row0 + r;
+        let o = t * params.out_stride + column;
+        if (params.flags & ADD_BIAS) != 0u {
+            y += bias[column];
+        }
+        if (params.flags & ACCUMULATE) != 0u {
+            y += out[o];
+        }
+        out[o] = y;
+    }
+}

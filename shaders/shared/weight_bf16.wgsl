@@ -1,0 +1,19 @@
+// Weights as bf16, two in each u32, low half first. Every weight_*.wgsl defines the same: binding 0, `Weight8`, `weight8(i)`.
+//
+// bf16 is the upper half of an f32, so widening is a shift and exact.
+
+@group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
+
+// Eight neighbouring elements of a row, widened to f32.
+struct Weight8 {
+    lo: vec4<f32>,
+    hi: vec4<f32>,
+}
+
+// Elements 8 i to 8 i + 7 of the row-major matrix: one 16-byte load.
+fn weight8(i: u32) -> Weight8 {
+    let w = weights[i];
+    let even = bitcast<vec4<f32>>(w << vec4<u32>(16u));
+    let odd = bitcast<vec4<f32>>(w & vec4<u32>(0xffff0000u));
+    return Weight8(vec4<f32>(even.x, odd.x, even.y, odd.y), vec4<f32>(even.z, odd.z, even.w, odd.w));
+}
