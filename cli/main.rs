@@ -43,7 +43,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     eprintln!("error: {error:#}");
-    match (error.is::<Usage>(), error.is::<Interrupted>()) {
+    let out_of_range = matches!(error.downcast_ref(), Some(qwgpu_model::Error::Option { .. }));
+    match (out_of_range || error.is::<Usage>(), error.is::<Interrupted>()) {
         (true, _) => ExitCode::from(2),
         (_, true) => ExitCode::from(interrupt::EXIT_CODE),
         _ => ExitCode::FAILURE,

@@ -79,7 +79,9 @@ impl Sources {
             return Ok(Cow::Borrowed(file.expect("every part that a variant names is listed in FILES").1));
         };
         let path = dir.join(name).with_extension("wgsl");
-        std::fs::read_to_string(&path).map(Cow::Owned).map_err(|source| SourceError { path, source })
+        std::fs::read_to_string(&path)
+            .map(Cow::Owned)
+            .map_err(|source| SourceError { path, source })
     }
 }
 

@@ -45,7 +45,13 @@ impl Reduce {
     /// With and without subgroups, for one workgroup size.
     #[must_use]
     pub const fn both(workgroup: u32) -> [Self; 2] {
-        [Self { subgroup: false, workgroup }, Self { subgroup: true, workgroup }]
+        [
+            Self {
+                subgroup: false,
+                workgroup,
+            },
+            Self { subgroup: true, workgroup },
+        ]
     }
 }
 
@@ -242,7 +248,12 @@ impl Variant {
             Self::Argmax { reduce } => vec![("WORKGROUP", reduce.workgroup)],
             Self::Matvec { reduce, n_tokens, .. } => {
                 let rows = matvec_rows(n_tokens);
-                vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_TOKENS", n_tokens), ("N_SUMS", rows * n_tokens)]
+                vec![
+                    ("WORKGROUP", reduce.workgroup),
+                    ("N_ROWS", rows),
+                    ("N_TOKENS", n_tokens),
+                    ("N_SUMS", rows * n_tokens),
+                ]
             }
             Self::Rope { head_dim, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
             Self::AttentionPrefill { head_dim, group, .. } | Self::AttentionDecode { head_dim, group, .. } => {

@@ -473,6 +473,35 @@ fn what_is_on_disk_or_built_in_needs_no_hub() {
     }
 }
 
+/// The whole way through the binary: environment, download, and the repository's id as the model's name.
+#[test]
+fn the_binary_inspects_a_repository() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints/tiny-dense");
+    let read = |name: &str| std::fs::read(golden.join(name)).expect("a golden file");
+    let (config, weights) = (read("config.json"), read("model.safetensors"));
+    let hub = FakeHub::start(REPO, &[("config.json", &config), ("tokenizer.json", TOKENIZER), ("model.safetensors", &weights)]);
+    let home = home();
+    let inspect = |offline: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_qwgpu"))
+            .args(["inspect", REPO])
+            .env("HF_HOME", home.path())
+            .env("HF_ENDPOINT", hub.endpoint())
+            .env("HF_HUB_OFFLINE", offline)
+            .env("NO_PROXY", "127.0.0.1")
+            .env_remove("HF_HUB_CACHE")
+            .env_remove("HF_TOKEN")
+            .output()
+            .expect("the binary runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let online = inspect("0");
+    assert!(online.contains(REPO) && online.contains("model.embed_tokens.weight"), "{online}");
+    hub.take_requests();
+    assert_eq!(inspect("1"), online, "from the cache");
+    assert!(hub.take_requests().is_empty(), "offline means no request");
+}
+
 #[test]
 fn the_environment_is_read_like_hugging_face_does() {
     let read = |vars: &[(&str, &str)]| {

@@ -39,7 +39,15 @@ pub(crate) struct Activations {
 /// Columns of each f32 intermediate that has a row for every token: the memory plan adds them up.
 fn widths(config: &Config) -> [usize; 7] {
     let qkv = config.q_width() + 2 * config.kv_width();
-    [config.d_model, config.d_model, qkv, config.q_width(), config.q_width(), 2 * config.d_ff, config.d_ff]
+    [
+        config.d_model,
+        config.d_model,
+        qkv,
+        config.q_width(),
+        config.q_width(),
+        2 * config.d_ff,
+        config.d_ff,
+    ]
 }
 
 /// Rows of the head's buffers for a batch.

@@ -63,7 +63,9 @@ impl Chooser {
     ) -> Result<Pending> {
         if config.has_penalty() && !seen.ids().is_empty() {
             self.seen.write(pass.gpu(), seen.ids());
-            kernels.penalty.dispatch(pass, logits, 0, &self.seen, seen.ids().len(), config.repetition_penalty);
+            kernels
+                .penalty
+                .dispatch(pass, logits, 0, &self.seen, seen.ids().len(), config.repetition_penalty);
         }
         if config.is_greedy() {
             kernels.argmax.dispatch(pass, logits, n_valid, &self.best);
@@ -88,11 +90,18 @@ impl Chooser {
     }
 
     /// Waits for the pass and chooses. `step` keys the random number.
-    pub(crate) fn finish(&self, gpu: &Gpu, pending: Pending, vocab_size: usize, n_valid: usize, config: &SamplerConfig, step: u64) -> Result<u32> {
+    pub(crate) fn finish(
+        &self,
+        gpu: &Gpu,
+        pending: Pending,
+        vocab_size: usize,
+        n_valid: usize,
+        config: &SamplerConfig,
+        step: u64,
+    ) -> Result<u32> {
         let floats = |n: usize| -> Result<Vec<f32>> { Ok(bytemuck::pod_collect_to_vec(&self.staging.wait(gpu, 4 * n as u64)?)) };
-        let ints = |staging: &Staging, n: usize| -> Result<Vec<u32>> {
-            Ok(bytemuck::pod_collect_to_vec(&staging.wait(gpu, 4 * n as u64)?))
-        };
+        let ints =
+            |staging: &Staging, n: usize| -> Result<Vec<u32>> { Ok(bytemuck::pod_collect_to_vec(&staging.wait(gpu, 4 * n as u64)?)) };
         match pending {
             Pending::Best => Ok(ints(&self.staging, 1)?[0]),
             Pending::Top(k) => {
@@ -100,7 +109,11 @@ impl Chooser {
                 let pairs: Vec<Candidate> = values.into_iter().zip(ids).map(|(logit, id)| Candidate { id, logit }).collect();
                 Ok(draw(&pairs, config, step))
             }
-            Pending::All => Ok(draw(&top_candidates(&floats(vocab_size)?, n_valid, config.n_candidates()), config, step)),
+            Pending::All => Ok(draw(
+                &top_candidates(&floats(vocab_size)?, n_valid, config.n_candidates()),
+                config,
+                step,
+            )),
         }
     }
 }

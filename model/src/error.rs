@@ -143,6 +143,10 @@ pub enum Error {
 impl Error {
     /// Shorthand for [`Error::Config`].
     pub(crate) fn config(field: &str, value: impl std::fmt::Display, reason: impl Into<String>) -> Self {
-        Self::Config { field: field.into(), value: value.to_string(), reason: reason.into() }
+        Self::Config {
+            field: field.into(),
+            value: value.to_string(),
+            reason: reason.into(),
+        }
     }
 }

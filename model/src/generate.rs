@@ -86,8 +86,11 @@ impl Session {
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
         }
-        if prompt.len() > self.model.ctx() {
-            return Err(Error::ContextFull { needed: prompt.len(), ctx: self.model.ctx() });
+        if prompt.len() > self.ctx() {
+            return Err(Error::ContextFull {
+                needed: prompt.len(),
+                ctx: self.ctx(),
+            });
         }
         let started = Instant::now();
         let common = self.ids().iter().zip(prompt).take_while(|(a, b)| a == b).count();
@@ -103,9 +106,21 @@ impl Session {
         if options.sampler.has_penalty() {
             seen.extend(prompt.iter().copied());
         }
-        let stats =
-            Stats { prompt_tokens: prompt.len(), cached_tokens: cached, prefill: started.elapsed(), ..Stats::default() };
-        Ok(Tokens { session: self, options: options.clone(), seen, last: None, stop, stats, started })
+        let stats = Stats {
+            prompt_tokens: prompt.len(),
+            cached_tokens: cached,
+            prefill: started.elapsed(),
+            ..Stats::default()
+        };
+        Ok(Tokens {
+            session: self,
+            options: options.clone(),
+            seen,
+            last: None,
+            stop,
+            stats,
+            started,
+        })
     }
 }
 
@@ -124,7 +139,7 @@ impl Tokens<'_> {
 
     /// Why no further token may be computed.
     fn must_stop(&self) -> Option<StopReason> {
-        let full = self.last.is_some() && self.session.ids().len() >= self.session.model.ctx();
+        let full = self.last.is_some() && self.session.ids().len() >= self.session.ctx();
         if self.session.take_cancel() {
             Some(StopReason::Cancelled)
         } else if self.stats.generated_tokens >= self.options.max_tokens {
@@ -149,7 +164,9 @@ impl Tokens<'_> {
         assert!(session.has_logits(), "a running generation always has logits");
         let (logits, sampler) = (session.logits_row(), &self.options.sampler);
         let n_valid = model.n_valid();
-        let pending = session.chooser.record(&mut pass, &model.kernels, &logits, n_valid, sampler, &self.seen)?;
+        let pending = session
+            .chooser
+            .record(&mut pass, &model.kernels, &logits, n_valid, sampler, &self.seen)?;
         pass.submit();
         let step = session.ids().len() as u64;
         session.chooser.finish(&model.gpu, pending, logits.cols(), n_valid, sampler, step)

@@ -41,6 +41,9 @@ impl KvCache {
     }
 
     pub(crate) fn paging<'a>(&'a self, rows: &'a Tensor) -> Paging<'a> {
-        Paging { rows, block_table: &self.block_table }
+        Paging {
+            rows,
+            block_table: &self.block_table,
+        }
     }
 }

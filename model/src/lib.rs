@@ -30,6 +30,7 @@
 
 mod activations;
 pub mod chat;
+pub mod check;
 pub mod checkpoint;
 mod choose;
 pub mod config;

@@ -36,7 +36,12 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { dtype: None, kv: None, ctx: None, batch: 512 }
+        Self {
+            dtype: None,
+            kv: None,
+            ctx: None,
+            batch: 512,
+        }
     }
 }
 
@@ -68,14 +73,22 @@ struct Settings {
 
 impl Settings {
     fn new(gpu: &Gpu, config: &Config, options: &LoadOptions) -> Result<Self> {
-        let invalid = |option: &str, value: String, reason: String| Error::Option { option: option.into(), value, reason };
+        let invalid = |option: &str, value: String, reason: String| Error::Option {
+            option: option.into(),
+            value,
+            reason,
+        };
         let ctx = options.ctx.unwrap_or_else(|| config.max_ctx().min(DEFAULT_CTX));
         if ctx == 0 || ctx > config.max_ctx() {
             let reason = format!("the model takes 1 to {} tokens", config.max_ctx());
             return Err(invalid("--ctx", ctx.to_string(), reason));
         }
         if options.batch == 0 || options.batch > 65_535 {
-            return Err(invalid("--batch", options.batch.to_string(), "a prefill step takes 1 to 65535 tokens".into()));
+            return Err(invalid(
+                "--batch",
+                options.batch.to_string(),
+                "a prefill step takes 1 to 65535 tokens".into(),
+            ));
         }
         let kv = options.kv.unwrap_or(if gpu.caps().f16 { Elem::F16 } else { Elem::F32 });
         if kv == Elem::F16 && !gpu.caps().f16 {
@@ -83,7 +96,12 @@ impl Settings {
             return Err(invalid("--kv-dtype", "f16".into(), reason));
         }
         let dtype = options.dtype.or(config.dtype).unwrap_or(DType::BF16);
-        Ok(Self { dtype, kv, ctx, batch: options.batch.min(ctx) })
+        Ok(Self {
+            dtype,
+            kv,
+            ctx,
+            batch: options.batch.min(ctx),
+        })
     }
 }
 
@@ -104,15 +122,26 @@ impl Model {
         let plan = MemoryPlan::new(&config, settings.dtype, settings.kv, settings.ctx, settings.batch);
         plan.check(gpu)?;
         let (tokenizer, template) = text_tools(checkpoint)?;
-        let loader = Loader { gpu, checkpoint, dtype: settings.dtype, progress, done: 0, flushed: 0 };
+        let loader = Loader {
+            gpu,
+            checkpoint,
+            dtype: settings.dtype,
+            progress,
+            done: 0,
+            flushed: 0,
+        };
         let weights = loader.load(&config)?;
         let generation = checkpoint.generation().clone();
         let mut stop_ids = [generation.eos_token_ids.as_slice(), &config.eos_token_ids].concat();
         stop_ids.sort_unstable();
         stop_ids.dedup();
         let name = checkpoint.name().to_owned();
-        Self::assemble(gpu, config, settings, plan, weights, name, |model| {
-            Self { tokenizer, template, generation, stop_ids, ..model }
+        Self::assemble(gpu, config, settings, plan, weights, name, |model| Self {
+            tokenizer,
+            template,
+            generation,
+            stop_ids,
+            ..model
         })
     }
 
@@ -246,9 +275,14 @@ impl Model {
 
 /// Tokenizer and template of a checkpoint. A folder without tokenizer.json still runs on token ids.
 fn text_tools(checkpoint: &Checkpoint) -> Result<(Option<Tokenizer>, Option<ChatTemplate>)> {
-    let Some(json) = checkpoint.text("tokenizer.json")? else { return Ok((None, None)) };
+    let Some(json) = checkpoint.text("tokenizer.json")? else {
+        return Ok((None, None));
+    };
     let tokenizer = Tokenizer::from_json(&json)?;
     let tokenizer_config = checkpoint.text("tokenizer_config.json")?;
     let jinja = checkpoint.text("chat_template.jinja")?;
-    Ok((Some(tokenizer), ChatTemplate::from_checkpoint_files(tokenizer_config.as_deref(), jinja.as_deref())?))
+    Ok((
+        Some(tokenizer),
+        ChatTemplate::from_checkpoint_files(tokenizer_config.as_deref(), jinja.as_deref())?,
+    ))
 }

@@ -47,7 +47,11 @@ impl MemoryPlan {
                 Ok(mib) => ("QWGPU_MEMORY_MIB", mib.saturating_mul(1 << 20)),
                 Err(_) => {
                     let reason = "it must be a whole number of MiB".into();
-                    return Err(Error::Option { option: "QWGPU_MEMORY_MIB".into(), value: text, reason });
+                    return Err(Error::Option {
+                        option: "QWGPU_MEMORY_MIB".into(),
+                        value: text,
+                        reason,
+                    });
                 }
             },
             Err(_) if gpu.caps().cpu => match available_system_memory() {

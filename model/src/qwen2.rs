@@ -43,8 +43,15 @@ impl Forward<'_> {
             self.attention(p, i, layer, &x, plan)?;
             self.feed_forward(p, i, layer, &x)?;
             p.tap(i + 1, "hidden", &x)?;
+            p.work(2 * (n_tokens * self.layer_elements()) as u64);
         }
         Ok(())
+    }
+
+    /// Elements of one layer's matrices: what each token is multiplied with.
+    fn layer_elements(&self) -> usize {
+        let (c, q) = (self.config, self.config.q_width());
+        c.d_model * (2 * q + 2 * c.kv_width() + 3 * c.d_ff)
     }
 
     /// `x += o(attention(norm(x)))`
@@ -65,7 +72,13 @@ impl Forward<'_> {
         p.tap(i, "k_cache", &cache.k)?;
         p.tap(i, "v_cache", &cache.v)?;
         let scale = 1.0 / (self.config.head_dim as f32).sqrt();
-        let query = Query { q: &q, cache, paging, window: self.config.windows[i], scale };
+        let query = Query {
+            q: &q,
+            cache,
+            paging,
+            window: self.config.windows[i],
+            scale,
+        };
         k.attention.dispatch(p, &query, plan, &a.scratch, &context); // [n_tokens, n_heads * head_dim]
         p.tap(i, "attn_context", &context)?;
         k.matmul.dispatch(p, &residual(&w.o, &context, x)); // [n_tokens, d_model]
@@ -94,7 +107,8 @@ impl Forward<'_> {
         let [normed, logits] = [&a.final_normed, &a.logits].map(|t| t.narrow(n_rows));
         let n_layers = self.config.n_layers;
 
-        k.rms_norm.dispatch(p, &a.x, first_row, &self.weights.final_norm, self.config.rms_norm_eps, &normed); // [n_rows, d_model]
+        k.rms_norm
+            .dispatch(p, &a.x, first_row, &self.weights.final_norm, self.config.rms_norm_eps, &normed); // [n_rows, d_model]
         p.tap(n_layers, "final_norm", &normed)?;
         k.matmul.dispatch(p, &product(self.weights.head(), &normed, None, &logits)); // [n_rows, vocab_size]
         p.tap(n_layers, "logits", &logits)?;
@@ -104,10 +118,22 @@ impl Forward<'_> {
 
 /// `out = x weights^T + bias`
 fn product<'a>(weights: &'a qwgpu_runtime::Matrix, x: &'a Tensor, bias: Option<&'a Tensor>, out: &'a Tensor) -> Product<'a> {
-    Product { weights, x, bias, accumulate: false, out }
+    Product {
+        weights,
+        x,
+        bias,
+        accumulate: false,
+        out,
+    }
 }
 
 /// `out += x weights^T`
 fn residual<'a>(weights: &'a qwgpu_runtime::Matrix, x: &'a Tensor, out: &'a Tensor) -> Product<'a> {
-    Product { weights, x, bias: None, accumulate: true, out }
+    Product {
+        weights,
+        x,
+        bias: None,
+        accumulate: true,
+        out,
+    }
 }

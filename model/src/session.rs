@@ -17,13 +17,7 @@ use qwgpu_runtime::{
     },
 };
 
-use crate::{
-    Error, Model, Result,
-    activations::Activations,
-    choose::Chooser,
-    kv_cache::KvCache,
-    qwen2::Forward,
-};
+use crate::{Error, Model, Result, activations::Activations, choose::Chooser, kv_cache::KvCache, qwen2::Forward};
 
 /// A sequence: what was fed so far lies in the cache.
 #[derive(Debug)]
@@ -33,6 +27,8 @@ pub struct Session {
     pub(crate) chooser: Chooser,
     cache: KvCache,
     ids: Vec<u32>,
+    ctx: usize,
+    batch: usize,
     /// Whether row 0 of the logits belongs to the last of `ids`.
     has_logits: bool,
     cancelled: Arc<AtomicBool>,
@@ -71,13 +67,25 @@ impl Session {
     /// # Errors
     /// When the adapter has no room for it.
     pub fn new(model: &Arc<Model>) -> Result<Self> {
+        Self::sized(model, model.ctx(), model.batch())
+    }
+
+    /// An empty sequence for at most `ctx` tokens, fed in batches of at most `batch`; both are held to the model's own.
+    ///
+    /// # Errors
+    /// When the adapter has no room for it.
+    pub fn sized(model: &Arc<Model>, ctx: usize, batch: usize) -> Result<Self> {
         let (gpu, config) = (&model.gpu, &model.config);
+        let ctx = ctx.clamp(1, model.ctx());
+        let batch = batch.clamp(1, model.batch().min(ctx));
         Ok(Self {
-            activations: Activations::new(gpu, config, model.batch())?,
-            chooser: Chooser::new(gpu, config.vocab_size, model.ctx())?,
-            cache: KvCache::new(gpu, config, model.ctx(), model.kv())?,
+            activations: Activations::new(gpu, config, batch)?,
+            chooser: Chooser::new(gpu, config.vocab_size, ctx)?,
+            cache: KvCache::new(gpu, config, ctx, model.kv())?,
             model: model.clone(),
             ids: Vec::new(),
+            ctx,
+            batch,
             has_logits: false,
             cancelled: Arc::default(),
         })
@@ -93,6 +101,12 @@ impl Session {
     #[must_use]
     pub fn ids(&self) -> &[u32] {
         &self.ids
+    }
+
+    /// Tokens that it can hold.
+    #[must_use]
+    pub const fn ctx(&self) -> usize {
+        self.ctx
     }
 
     /// A handle that stops a generation.
@@ -123,8 +137,12 @@ impl Session {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(Error::TokenOutOfRange { id, vocab_size });
         }
-        let (needed, ctx) = (self.ids.len() + ids.len(), self.model.ctx());
-        if needed > ctx { Err(Error::ContextFull { needed, ctx }) } else { Ok(()) }
+        let (needed, ctx) = (self.ids.len() + ids.len(), self.ctx);
+        if needed > ctx {
+            Err(Error::ContextFull { needed, ctx })
+        } else {
+            Ok(())
+        }
     }
 
     /// Appends tokens. The last one's logits are left for [`Session::logits`] and for sampling.
@@ -135,8 +153,8 @@ impl Session {
     pub fn feed(&mut self, ids: &[u32]) -> Result<()> {
         self.check(ids)?;
         let model = self.model.clone();
-        let n_batches = ids.len().div_ceil(model.batch());
-        for (i, batch) in ids.chunks(model.batch()).enumerate() {
+        let n_batches = ids.len().div_ceil(self.batch);
+        for (i, batch) in ids.chunks(self.batch).enumerate() {
             if i > 0 && self.take_cancel() {
                 return Err(Error::Cancelled);
             }
@@ -171,7 +189,7 @@ impl Session {
     pub fn feed_all_logits(&mut self, ids: &[u32], each: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
         self.check(ids)?;
         let model = self.model.clone();
-        for batch in ids.chunks(model.batch()) {
+        for batch in ids.chunks(self.batch) {
             if self.take_cancel() {
                 return Err(Error::Cancelled);
             }
@@ -197,13 +215,25 @@ impl Session {
     /// # Errors
     /// As [`Session::feed`]; [`Error::Option`] for more than a batch.
     pub fn trace(&mut self, ids: &[u32]) -> Result<Vec<Trace>> {
+        self.trace_layers(ids, None)
+    }
+
+    /// As [`Session::trace`], of these layers only: large models have more intermediates than memory.
+    ///
+    /// # Errors
+    /// As [`Session::trace`].
+    pub fn trace_layers(&mut self, ids: &[u32], layers: Option<&[usize]>) -> Result<Vec<Trace>> {
         self.check(ids)?;
         let model = self.model.clone();
-        if ids.len() > model.batch() {
+        if ids.len() > self.batch {
             let reason = format!("a trace of {} tokens needs a batch as large", ids.len());
-            return Err(Error::Option { option: "--batch".into(), value: model.batch().to_string(), reason });
+            return Err(Error::Option {
+                option: "--batch".into(),
+                value: self.batch.to_string(),
+                reason,
+            });
         }
-        let mut pass = Pass::tapped(&model.gpu);
+        let mut pass = Pass::tapped(&model.gpu, layers);
         self.record(&mut pass, ids)?;
         let block = self.activations.logits.rows();
         for row in (0..ids.len()).step_by(block) {
@@ -218,7 +248,12 @@ impl Session {
     pub(crate) fn record(&self, pass: &mut Pass<'_>, batch: &[u32]) -> Result<()> {
         let gpu = &self.model.gpu;
         let first = self.ids.len() as u32;
-        let row = |(pos, &token): (u32, &u32)| Row { token, slot: 0, pos, rope_pos: pos };
+        let row = |(pos, &token): (u32, &u32)| Row {
+            token,
+            slot: 0,
+            pos,
+            rope_pos: pos,
+        };
         let rows: Vec<Row> = (first..).zip(batch).map(row).collect();
         self.activations.rows.write(gpu, &rows);
         let plan = self.plan(batch.len());
@@ -275,7 +310,13 @@ fn join(taps: &[Tap], read: impl Fn(&Tensor) -> Result<Vec<f32>>) -> Result<Vec<
                 trace.rows += rows;
                 trace.values.extend(values);
             }
-            None => traces.push(Trace { layer: tap.layer, name: tap.name, rows, cols, values }),
+            None => traces.push(Trace {
+                layer: tap.layer,
+                name: tap.name,
+                rows,
+                cols,
+                values,
+            }),
         }
     }
     Ok(traces)

@@ -73,7 +73,12 @@ impl Loader<'_> {
             false => Some(self.matrix("head", d_model, &[("lm_head.weight", vocab)])?),
         };
         self.gpu.flush_uploads()?;
-        Ok(Weights { embed, layers, final_norm, head })
+        Ok(Weights {
+            embed,
+            layers,
+            final_norm,
+            head,
+        })
     }
 
     fn layer(&mut self, config: &Config, i: usize) -> Result<LayerWeights> {
@@ -135,7 +140,11 @@ impl Loader<'_> {
             self.gpu.flush_uploads()?;
             self.flushed = self.done;
         }
-        if (self.progress)(self.done, self.checkpoint.total_bytes()) { Ok(()) } else { Err(Error::Cancelled) }
+        if (self.progress)(self.done, self.checkpoint.total_bytes()) {
+            Ok(())
+        } else {
+            Err(Error::Cancelled)
+        }
     }
 }
 
@@ -193,7 +202,16 @@ pub(crate) fn random(gpu: &std::sync::Arc<Gpu>, config: &Config, dtype: DType, s
         })
     };
     let layers = (0..config.n_layers).map(|_| layer()).collect::<Result<_>>()?;
-    let head = if config.tie_word_embeddings { None } else { Some(matrix("head", config.vocab_size, d)?) };
+    let head = if config.tie_word_embeddings {
+        None
+    } else {
+        Some(matrix("head", config.vocab_size, d)?)
+    };
     gpu.wait()?;
-    Ok(Weights { embed, layers, final_norm: constant("final norm", d, 1.0)?, head })
+    Ok(Weights {
+        embed,
+        layers,
+        final_norm: constant("final norm", d, 1.0)?,
+        head,
+    })
 }

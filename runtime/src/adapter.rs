@@ -106,7 +106,11 @@ pub(crate) fn enumerate() -> Vec<wgpu::Adapter> {
 /// [`Error::Environment`] when `QWGPU_DISABLE` is not understood.
 pub fn list_adapters() -> Result<Vec<AdapterInfo>> {
     let disabled = Disabled::from_env()?;
-    Ok(enumerate().iter().enumerate().map(|(index, adapter)| AdapterInfo::read(index, adapter, disabled)).collect())
+    Ok(enumerate()
+        .iter()
+        .enumerate()
+        .map(|(index, adapter)| AdapterInfo::read(index, adapter, disabled))
+        .collect())
 }
 
 /// Real GPUs before CPU drivers, native APIs before GL; among equals the first.
@@ -124,10 +128,15 @@ fn rank(info: &AdapterInfo) -> (u32, u32) {
 /// Chooses an adapter as `options` say.
 pub(crate) fn choose(options: &GpuOptions) -> Result<(wgpu::Adapter, AdapterInfo)> {
     let mut adapters = enumerate();
-    let mut infos: Vec<AdapterInfo> =
-        adapters.iter().enumerate().map(|(index, adapter)| AdapterInfo::read(index, adapter, options.disabled)).collect();
+    let mut infos: Vec<AdapterInfo> = adapters
+        .iter()
+        .enumerate()
+        .map(|(index, adapter)| AdapterInfo::read(index, adapter, options.disabled))
+        .collect();
     if let Some(max) = options.max_binding {
-        infos.iter_mut().for_each(|info| info.caps.max_binding = info.caps.max_binding.min(max));
+        infos
+            .iter_mut()
+            .for_each(|info| info.caps.max_binding = info.caps.max_binding.min(max));
     }
     if infos.is_empty() {
         return Err(Error::NoAdapter {
@@ -142,7 +151,10 @@ pub(crate) fn choose(options: &GpuOptions) -> Result<(wgpu::Adapter, AdapterInfo
     };
     let Some(index) = index else {
         let found: Vec<String> = infos.iter().map(|info| format!("{} {}", info.index, info.label())).collect();
-        return Err(Error::UnknownAdapter { wanted: options.adapter.clone().unwrap_or_default(), found: found.join(", ") });
+        return Err(Error::UnknownAdapter {
+            wanted: options.adapter.clone().unwrap_or_default(),
+            found: found.join(", "),
+        });
     };
     Ok((adapters.swap_remove(index), infos[index].clone()))
 }
@@ -153,6 +165,10 @@ fn find(infos: &[AdapterInfo], wanted: &str) -> Option<usize> {
         return (index < infos.len()).then_some(index);
     }
     let wanted = wanted.to_lowercase();
-    let matches = |info: &AdapterInfo| format!("{} {} {}", info.name, info.backend, info.kind).to_lowercase().contains(&wanted);
+    let matches = |info: &AdapterInfo| {
+        format!("{} {} {}", info.name, info.backend, info.kind)
+            .to_lowercase()
+            .contains(&wanted)
+    };
     (0..infos.len()).filter(|&i| matches(&infos[i])).min_by_key(|&i| rank(&infos[i]))
 }

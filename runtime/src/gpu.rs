@@ -68,8 +68,10 @@ impl Gpu {
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
         };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
-            .map_err(|error| Error::Device { adapter: info.label(), reason: error.to_string() })?;
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| Error::Device {
+            adapter: info.label(),
+            reason: error.to_string(),
+        })?;
         let failure = Arc::new(Mutex::new(None));
         watch(&device, &failure);
         Ok(Arc::new(Self {
@@ -124,10 +126,21 @@ impl Gpu {
             }
         }
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        let raw = self.guarded_buffer(&wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false })?;
+        let raw = self.guarded_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        })?;
         let id = self.next_buffer.fetch_add(1, Ordering::Relaxed);
         self.allocated.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Arc::new(Buffer { raw, id, bytes, dead: self.dead.clone(), allocated: self.allocated.clone() }))
+        Ok(Arc::new(Buffer {
+            raw,
+            id,
+            bytes,
+            dead: self.dead.clone(),
+            allocated: self.allocated.clone(),
+        }))
     }
 
     /// `create_buffer` with wgpu's out-of-memory and validation errors as [`Error::OutOfMemory`].
@@ -138,7 +151,10 @@ impl Gpu {
         let invalid = pollster::block_on(validation.pop());
         let no_room = pollster::block_on(memory.pop());
         if no_room.is_some() || invalid.is_some() {
-            return Err(Error::OutOfMemory { what: descriptor.label.unwrap_or("a buffer").into(), bytes: descriptor.size });
+            return Err(Error::OutOfMemory {
+                what: descriptor.label.unwrap_or("a buffer").into(),
+                bytes: descriptor.size,
+            });
         }
         Ok(raw)
     }
@@ -199,7 +215,11 @@ fn require(adapter: &wgpu::Adapter, info: &AdapterInfo) -> Result<()> {
     }
     let caps = &info.caps;
     let needs = [
-        ("bytes of workgroup memory", u64::from(WORKGROUP_MEMORY), u64::from(caps.workgroup_memory)),
+        (
+            "bytes of workgroup memory",
+            u64::from(WORKGROUP_MEMORY),
+            u64::from(caps.workgroup_memory),
+        ),
         ("invocations in a workgroup", 256, u64::from(caps.max_invocations)),
         ("storage buffers in a kernel", 8, u64::from(caps.max_storage_buffers)),
         ("bytes of immediates", u64::from(MAX_PARAMS), u64::from(caps.max_immediates)),
@@ -225,7 +245,10 @@ fn watch(device: &wgpu::Device, failure: &Arc<Mutex<Option<Error>>>) {
     device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
         log::error!("{error}");
         lock(&store).get_or_insert(match error {
-            wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { what: "a command".into(), bytes: 0 },
+            wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory {
+                what: "a command".into(),
+                bytes: 0,
+            },
             other => Error::DeviceLost { reason: other.to_string() },
         });
     }));

@@ -32,7 +32,10 @@ fn split(rows: usize, row_bytes: u64, max_binding: u64) -> Vec<Range<usize>> {
     let n_parts = rows.div_ceil(fit).max(1);
     // equal parts, so that no dispatch is left with a sliver
     let step = rows.div_ceil(n_parts).max(1);
-    (0..n_parts).map(|i| (i * step).min(rows)..((i + 1) * step).min(rows)).filter(|range| !range.is_empty()).collect()
+    (0..n_parts)
+        .map(|i| (i * step).min(rows)..((i + 1) * step).min(rows))
+        .filter(|range| !range.is_empty())
+        .collect()
 }
 
 impl Matrix {
@@ -45,14 +48,26 @@ impl Matrix {
     /// When `cols` is not a multiple of 8 or a dimension is zero.
     #[track_caller]
     pub fn new(gpu: &Gpu, label: &str, rows: usize, cols: usize, dtype: DType) -> Result<Self> {
-        assert!(rows > 0 && cols > 0 && cols.is_multiple_of(8), "matrix {label}: shape [{rows}, {cols}]");
+        assert!(
+            rows > 0 && cols > 0 && cols.is_multiple_of(8),
+            "matrix {label}: shape [{rows}, {cols}]"
+        );
         let row_bytes = (cols * dtype.bytes()) as u64;
         let ranges = split(rows, row_bytes, gpu.caps().max_binding.min(gpu.caps().max_buffer));
         let part = |range: Range<usize>| -> Result<Part> {
             let buffer = gpu.buffer(label, range.len() as u64 * row_bytes)?;
-            Ok(Part { first_row: range.start, n_rows: range.len(), buffer })
+            Ok(Part {
+                first_row: range.start,
+                n_rows: range.len(),
+                buffer,
+            })
         };
-        Ok(Self { rows, cols, dtype, parts: ranges.into_iter().map(part).collect::<Result<_>>()? })
+        Ok(Self {
+            rows,
+            cols,
+            dtype,
+            parts: ranges.into_iter().map(part).collect::<Result<_>>()?,
+        })
     }
 
     /// A matrix with these values, converted to `dtype`.
@@ -98,7 +113,11 @@ impl Matrix {
         let source_row = self.cols * source.bytes();
         let n_rows = bytes.len() / source_row;
         assert_eq!(bytes.len(), n_rows * source_row, "write_rows: not whole rows");
-        assert!(first_row + n_rows <= self.rows, "write_rows: rows {first_row}+{n_rows} of {}", self.rows);
+        assert!(
+            first_row + n_rows <= self.rows,
+            "write_rows: rows {first_row}+{n_rows} of {}",
+            self.rows
+        );
         for part in &self.parts {
             let begin = first_row.max(part.first_row);
             let end = (first_row + n_rows).min(part.first_row + part.n_rows);
@@ -119,11 +138,31 @@ impl Matrix {
     /// When there is no such row.
     #[track_caller]
     pub fn read_row(&self, gpu: &Gpu, row: usize) -> Result<Vec<f32>> {
-        let part = self.parts.iter().find(|part| row >= part.first_row && row < part.first_row + part.n_rows);
-        let part = part.unwrap_or_else(|| panic!("read_row: row {row} of {}", self.rows));
+        self.read_rows(gpu, row..row + 1)
+    }
+
+    /// Several rows, widened to f32: `[rows.len(), cols]`.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    ///
+    /// # Panics
+    /// When there are no such rows.
+    #[track_caller]
+    pub fn read_rows(&self, gpu: &Gpu, rows: Range<usize>) -> Result<Vec<f32>> {
+        assert!(rows.end <= self.rows, "read_rows: {rows:?} of {}", self.rows);
         let row_bytes = (self.cols * self.dtype.bytes()) as u64;
-        let bytes = transfer::read(gpu, &part.buffer, (row - part.first_row) as u64 * row_bytes, row_bytes)?;
-        Ok(widen(self.dtype, &bytes))
+        let mut values = Vec::with_capacity(rows.len() * self.cols);
+        for part in &self.parts {
+            let begin = rows.start.max(part.first_row);
+            let end = rows.end.min(part.first_row + part.n_rows);
+            if begin < end {
+                let offset = (begin - part.first_row) as u64 * row_bytes;
+                let bytes = transfer::read(gpu, &part.buffer, offset, (end - begin) as u64 * row_bytes)?;
+                values.extend(widen(self.dtype, &bytes));
+            }
+        }
+        Ok(values)
     }
 }
 
@@ -131,7 +170,10 @@ impl Matrix {
 #[must_use]
 pub fn widen(dtype: DType, bytes: &[u8]) -> Vec<f32> {
     match dtype {
-        DType::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        DType::F32 => bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
         DType::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
         DType::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
     }
@@ -143,7 +185,10 @@ pub fn narrow(dtype: DType, values: &[f32]) -> Vec<u8> {
     let max = f16::MAX.to_f32();
     match dtype {
         DType::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        DType::F16 => values.iter().flat_map(|x| f16::from_f32(x.clamp(-max, max)).to_le_bytes()).collect(),
+        DType::F16 => values
+            .iter()
+            .flat_map(|x| f16::from_f32(x.clamp(-max, max)).to_le_bytes())
+            .collect(),
         DType::BF16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
     }
 }

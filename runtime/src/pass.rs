@@ -4,13 +4,7 @@ use std::sync::Arc;
 
 use bytemuck::NoUninit;
 
-use crate::{
-    Error, Gpu, Result,
-    buffer::Buffer,
-    pipeline::Pipeline,
-    tensor::Tensor,
-    transfer::Staging,
-};
+use crate::{Error, Gpu, Result, buffer::Buffer, pipeline::Pipeline, tensor::Tensor, transfer::Staging};
 
 /// Timestamps that one query set can hold (WebGPU's limit), two for each dispatch.
 const MAX_QUERIES: u32 = 4096;
@@ -25,7 +19,15 @@ pub struct Pass<'g> {
     compute: Option<wgpu::ComputePass<'static>>,
     n_dispatches: usize,
     timer: Option<Timer>,
-    taps: Option<Vec<Tap>>,
+    taps: Option<Taps>,
+    work: u64,
+}
+
+/// What a tapped pass keeps, and of which layers.
+#[derive(Debug)]
+struct Taps {
+    layers: Option<Vec<usize>>,
+    kept: Vec<Tap>,
 }
 
 #[derive(Debug)]
@@ -58,8 +60,18 @@ impl<'g> Pass<'g> {
     /// An empty pass.
     #[must_use]
     pub fn new(gpu: &'g Gpu) -> Self {
-        let encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("pass") });
-        Self { gpu, encoder, compute: None, n_dispatches: 0, timer: None, taps: None }
+        let encoder = gpu
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("pass") });
+        Self {
+            gpu,
+            encoder,
+            compute: None,
+            n_dispatches: 0,
+            timer: None,
+            taps: None,
+            work: 0,
+        }
     }
 
     /// A pass that times each dispatch, at the price of a gap between them. Beyond 2,048 dispatches it stops timing.
@@ -79,13 +91,25 @@ impl<'g> Pass<'g> {
             ty: wgpu::QueryType::Timestamp,
             count: MAX_QUERIES,
         });
-        Ok(Self { timer: Some(Timer { queries, labels: Vec::new() }), ..Self::new(gpu) })
+        Ok(Self {
+            timer: Some(Timer {
+                queries,
+                labels: Vec::new(),
+            }),
+            ..Self::new(gpu)
+        })
     }
 
-    /// A pass that keeps a copy of every tensor that is tapped.
+    /// A pass that keeps a copy of every tensor that is tapped, of these layers or of all.
     #[must_use]
-    pub fn tapped(gpu: &'g Gpu) -> Self {
-        Self { taps: Some(Vec::new()), ..Self::new(gpu) }
+    pub fn tapped(gpu: &'g Gpu, layers: Option<&[usize]>) -> Self {
+        Self {
+            taps: Some(Taps {
+                layers: layers.map(<[usize]>::to_vec),
+                kept: Vec::new(),
+            }),
+            ..Self::new(gpu)
+        }
     }
 
     /// The device that the pass will run on.
@@ -106,13 +130,19 @@ impl<'g> Pass<'g> {
             return;
         }
         let max = self.gpu.caps().max_workgroups;
-        assert!(grid.iter().all(|&n| n <= max), "{}: {grid:?} workgroups, the adapter allows {max}", pipeline.variant.stem());
+        assert!(
+            grid.iter().all(|&n| n <= max),
+            "{}: {grid:?} workgroups, the adapter allows {max}",
+            pipeline.variant.stem()
+        );
         let group = self.gpu.bind_group(pipeline, buffers);
         if self.timer.is_some() {
             self.begin_timed(pipeline.variant.stem());
         }
         let compute = self.compute.get_or_insert_with(|| {
-            self.encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime()
+            self.encoder
+                .begin_compute_pass(&wgpu::ComputePassDescriptor::default())
+                .forget_lifetime()
         });
         compute.set_pipeline(&pipeline.raw);
         compute.set_bind_group(0, &group, &[]);
@@ -135,7 +165,10 @@ impl<'g> Pass<'g> {
             beginning_of_pass_write_index: Some(first),
             end_of_pass_write_index: Some(first + 1),
         });
-        let descriptor = wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes };
+        let descriptor = wgpu::ComputePassDescriptor {
+            label: Some(label),
+            timestamp_writes,
+        };
         self.compute = Some(self.encoder.begin_compute_pass(&descriptor).forget_lifetime());
     }
 
@@ -144,15 +177,17 @@ impl<'g> Pass<'g> {
     /// # Errors
     /// When there is no memory for the copy.
     pub fn tap(&mut self, layer: usize, name: &'static str, tensor: &Tensor) -> Result<()> {
-        if self.taps.is_none() {
+        let wanted = |taps: &Taps| taps.layers.as_ref().is_none_or(|layers| layers.contains(&layer));
+        if !self.taps.as_ref().is_some_and(wanted) {
             return Ok(());
         }
         let copy = Tensor::new(self.gpu, name, tensor.rows(), tensor.cols(), tensor.elem())?;
         self.compute = None;
         let bytes = tensor.bytes().next_multiple_of(4);
-        self.encoder.copy_buffer_to_buffer(&tensor.buffer.raw, 0, &copy.buffer.raw, 0, bytes);
+        self.encoder
+            .copy_buffer_to_buffer(&tensor.buffer.raw, 0, &copy.buffer.raw, 0, bytes);
         if let Some(taps) = &mut self.taps {
-            taps.push(Tap { layer, name, tensor: copy });
+            taps.kept.push(Tap { layer, name, tensor: copy });
         }
         Ok(())
     }
@@ -169,11 +204,30 @@ impl<'g> Pass<'g> {
         self.encoder.copy_buffer_to_buffer(&tensor.buffer.raw, 0, &staging.raw, 0, bytes);
     }
 
+    /// Counts `flops` recorded since the last call, and submits what there is once that could hold a slow GPU for long.
+    ///
+    /// Systems reset a GPU that works on one submission for two seconds. The bound is a fifth of a second at 1 TFLOP/s, an
+    /// integrated GPU's speed.
+    pub fn work(&mut self, flops: u64) {
+        const SUBMISSION: u64 = 200_000_000_000;
+        self.work += flops;
+        if self.work < SUBMISSION {
+            return;
+        }
+        self.work = 0;
+        self.compute = None;
+        let next = self
+            .gpu
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("pass") });
+        self.gpu.queue.submit([std::mem::replace(&mut self.encoder, next).finish()]);
+    }
+
     /// Hands the work to the GPU without waiting, and gives the taps.
     pub fn submit(mut self) -> Vec<Tap> {
         self.compute = None;
         self.gpu.queue.submit([self.encoder.finish()]);
-        self.taps.unwrap_or_default()
+        self.taps.map(|taps| taps.kept).unwrap_or_default()
     }
 
     /// Hands the work to the GPU, waits, and gives the time of each dispatch, in order.
@@ -193,8 +247,12 @@ impl<'g> Pass<'g> {
         }
         let gpu = self.gpu;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-        let descriptor =
-            wgpu::BufferDescriptor { label: Some("timestamps"), size: u64::from(n) * 8, usage, mapped_at_creation: false };
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("timestamps"),
+            size: u64::from(n) * 8,
+            usage,
+            mapped_at_creation: false,
+        };
         let resolved = gpu.guarded_buffer(&descriptor)?;
         let staging = Staging::new(gpu, u64::from(n) * 8)?;
         self.encoder.resolve_query_set(&timer.queries, 0..n, &resolved, 0);
@@ -202,7 +260,10 @@ impl<'g> Pass<'g> {
         self.submit();
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&staging.wait(gpu, u64::from(n) * 8)?);
         let period = f64::from(gpu.queue.get_timestamp_period());
-        let timing = |(kernel, pair): (&'static str, &[u64])| Timing { kernel, ns: pair[1].saturating_sub(pair[0]) as f64 * period };
+        let timing = |(kernel, pair): (&'static str, &[u64])| Timing {
+            kernel,
+            ns: pair[1].saturating_sub(pair[0]) as f64 * period,
+        };
         Ok(timer.labels.into_iter().zip(ticks.chunks_exact(2)).map(timing).collect())
     }
 }

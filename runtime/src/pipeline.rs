@@ -32,7 +32,10 @@ pub(crate) struct BindKey {
 
 impl BindKey {
     pub(crate) fn new(pipeline: &Pipeline, buffers: &[&Buffer]) -> Self {
-        Self { variant: pipeline.variant, buffers: buffers.iter().map(|buffer| buffer.id).collect() }
+        Self {
+            variant: pipeline.variant,
+            buffers: buffers.iter().map(|buffer| buffer.id).collect(),
+        }
     }
 
     pub(crate) fn uses_any(&self, ids: &HashSet<u64>) -> bool {
@@ -43,8 +46,10 @@ impl BindKey {
 impl Pipeline {
     /// Compiles `variant`. Errors carry the composed text with line numbers, since no file on disk has it.
     pub(crate) fn new(gpu: &Gpu, variant: Variant) -> Result<Self> {
-        let text = compose(&variant, &gpu.sources)
-            .map_err(|error| Error::ShaderFile { path: error.path.display().to_string(), source: error.source })?;
+        let text = compose(&variant, &gpu.sources).map_err(|error| Error::ShaderFile {
+            path: error.path.display().to_string(),
+            source: error.source,
+        })?;
         let label = format!("{variant:?}");
         let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
@@ -71,7 +76,10 @@ impl Pipeline {
         if let Some(error) = invalid.or(failure) {
             let numbered: String = text.lines().enumerate().map(|(i, line)| format!("{:4} {line}\n", i + 1)).collect();
             log::error!("{label} as composed:\n{numbered}");
-            return Err(Error::Shader { label, reason: error.to_string() });
+            return Err(Error::Shader {
+                label,
+                reason: error.to_string(),
+            });
         }
         Ok(Self { variant, raw, layout })
     }
@@ -79,23 +87,35 @@ impl Pipeline {
     pub(crate) fn bind(&self, device: &wgpu::Device, buffers: &[&Buffer]) -> wgpu::BindGroup {
         let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
             .zip(buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.raw.as_entire_binding() })
+            .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding,
+                resource: buffer.raw.as_entire_binding(),
+            })
             .collect();
-        device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(self.variant.stem()), layout: &self.layout, entries: &entries })
+        device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(self.variant.stem()),
+            layout: &self.layout,
+            entries: &entries,
+        })
     }
 }
 
 /// Kernels clamp their own indices and end their own loops, which the suite checks with poisoned borders; wgpu's checks on top
 /// would be paid for in every inner loop.
 fn shader_module(gpu: &Gpu, label: &str, text: &str) -> wgpu::ShaderModule {
-    let descriptor =
-        wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(text)) };
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(label),
+        source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(text)),
+    };
     if gpu.checked {
         return gpu.device.create_shader_module(descriptor);
     }
     // SAFETY: every index in shaders/ is derived from Params and workgroup ids that dispatch() bounds by the bound buffers' sizes,
     // and every loop has a bound that does not depend on data.
-    unsafe { gpu.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+    unsafe {
+        gpu.device
+            .create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+    }
 }
 
 fn bind_group_layout(gpu: &Gpu, label: &str, accesses: &[Access]) -> wgpu::BindGroupLayout {
@@ -105,12 +125,17 @@ fn bind_group_layout(gpu: &Gpu, label: &str, accesses: &[Access]) -> wgpu::BindG
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
             ty: wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Storage { read_only: *access == Access::Read },
+                ty: wgpu::BufferBindingType::Storage {
+                    read_only: *access == Access::Read,
+                },
                 has_dynamic_offset: false,
                 min_binding_size: None,
             },
             count: None,
         })
         .collect();
-    gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries })
+    gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some(label),
+        entries: &entries,
+    })
 }

@@ -46,7 +46,12 @@ impl Tensor {
     /// When the adapter's limits or its memory do not allow the size.
     pub fn new(gpu: &Gpu, label: &str, rows: usize, cols: usize, elem: Elem) -> Result<Self> {
         let bytes = rows as u64 * cols as u64 * elem.bytes() as u64;
-        Ok(Self { buffer: gpu.buffer(label, bytes)?, rows, cols, elem })
+        Ok(Self {
+            buffer: gpu.buffer(label, bytes)?,
+            rows,
+            cols,
+            elem,
+        })
     }
 
     /// A tensor with these f32 values, `rows * cols` of them.
@@ -111,8 +116,19 @@ impl Tensor {
     #[track_caller]
     pub fn write<T: bytemuck::NoUninit>(&self, gpu: &Gpu, values: &[T]) {
         let bytes: &[u8] = bytemuck::cast_slice(values);
-        assert_eq!(size_of::<T>() % self.elem.bytes(), 0, "write: elements of {} bytes into {:?}", size_of::<T>(), self.elem);
-        assert!(bytes.len() as u64 <= self.bytes(), "write: {} bytes into a tensor of {}", bytes.len(), self.bytes());
+        assert_eq!(
+            size_of::<T>() % self.elem.bytes(),
+            0,
+            "write: elements of {} bytes into {:?}",
+            size_of::<T>(),
+            self.elem
+        );
+        assert!(
+            bytes.len() as u64 <= self.bytes(),
+            "write: {} bytes into a tensor of {}",
+            bytes.len(),
+            self.bytes()
+        );
         transfer::write(gpu, &self.buffer, 0, bytes);
     }
 

@@ -26,7 +26,9 @@ pub(crate) fn read(gpu: &Gpu, buffer: &Buffer, offset: u64, len: u64) -> Result<
     let start = offset / 4 * 4;
     let end = (offset + len).next_multiple_of(4);
     let staging = Staging::new(gpu, end - start)?;
-    let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("read back") });
+    let mut encoder = gpu
+        .device
+        .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("read back") });
     encoder.copy_buffer_to_buffer(&buffer.raw, start, &staging.raw, 0, end - start);
     gpu.queue.submit([encoder.finish()]);
     let bytes = staging.wait(gpu, end - start)?;
@@ -49,8 +51,16 @@ impl Staging {
     pub fn new(gpu: &Gpu, bytes: u64) -> Result<Self> {
         let bytes = bytes.max(4).next_multiple_of(4);
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let descriptor = wgpu::BufferDescriptor { label: Some("read-back"), size: bytes, usage, mapped_at_creation: false };
-        Ok(Self { raw: gpu.guarded_buffer(&descriptor)?, bytes })
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("read-back"),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        };
+        Ok(Self {
+            raw: gpu.guarded_buffer(&descriptor)?,
+            bytes,
+        })
     }
 
     /// Waits for the pass that copies into it, and gives the first `len` bytes.
@@ -66,7 +76,10 @@ impl Staging {
         });
         gpu.wait()?;
         let lost = |reason: String| Error::DeviceLost { reason };
-        receiver.try_recv().map_err(|e| lost(e.to_string()))?.map_err(|e| lost(e.to_string()))?;
+        receiver
+            .try_recv()
+            .map_err(|e| lost(e.to_string()))?
+            .map_err(|e| lost(e.to_string()))?;
         let bytes = self.raw.get_mapped_range(range).map_err(|e| lost(e.to_string()))?[..len as usize].to_vec();
         self.raw.unmap();
         Ok(bytes)

@@ -24,13 +24,20 @@ fn check(variant: &Variant) -> (naga::Module, ModuleInfo) {
 }
 
 fn n_storage_buffers(module: &naga::Module) -> usize {
-    module.global_variables.iter().filter(|(_, v)| matches!(v.space, naga::AddressSpace::Storage { .. })).count()
+    module
+        .global_variables
+        .iter()
+        .filter(|(_, v)| matches!(v.space, naga::AddressSpace::Storage { .. }))
+        .count()
 }
 
 fn workgroup_bytes(module: &naga::Module) -> u32 {
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).expect("a validated module has a layout");
-    let workgroup = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
+    let workgroup = module
+        .global_variables
+        .iter()
+        .filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
     workgroup.map(|(_, v)| layouter[v.ty].size).sum()
 }
 
@@ -42,9 +49,16 @@ fn every_variant_is_valid_and_within_webgpu_limits() {
         let (module, _) = check(variant);
         let entry = &module.entry_points[0];
         assert_eq!(entry.name, "main", "{variant:?}");
-        assert!(entry.workgroup_size.iter().product::<u32>() <= 256, "{variant:?}: more than 256 invocations");
+        assert!(
+            entry.workgroup_size.iter().product::<u32>() <= 256,
+            "{variant:?}: more than 256 invocations"
+        );
         assert!(n_storage_buffers(&module) <= 8, "{variant:?}: more than 8 storage buffers");
-        assert!(workgroup_bytes(&module) <= 32 << 10, "{variant:?}: {} bytes of workgroup memory", workgroup_bytes(&module));
+        assert!(
+            workgroup_bytes(&module) <= 32 << 10,
+            "{variant:?}: {} bytes of workgroup memory",
+            workgroup_bytes(&module)
+        );
     }
 }
 
@@ -52,7 +66,12 @@ fn every_variant_is_valid_and_within_webgpu_limits() {
 fn bindings_are_contiguous() {
     for variant in Variant::all() {
         let (module, _) = check(&variant);
-        let mut bindings: Vec<u32> = module.global_variables.iter().filter_map(|(_, v)| v.binding).map(|b| b.binding).collect();
+        let mut bindings: Vec<u32> = module
+            .global_variables
+            .iter()
+            .filter_map(|(_, v)| v.binding)
+            .map(|b| b.binding)
+            .collect();
         bindings.sort_unstable();
         let expected: Vec<u32> = (0..bindings.len() as u32).collect();
         assert_eq!(bindings, expected, "{variant:?}");
@@ -63,7 +82,10 @@ fn bindings_are_contiguous() {
 fn translates_to_spirv() {
     for variant in Variant::all() {
         let (module, info) = check(&variant);
-        let options = spv::Options { lang_version: (1, 3), ..Default::default() };
+        let options = spv::Options {
+            lang_version: (1, 3),
+            ..Default::default()
+        };
         let words = spv::write_vec(&module, &info, &options, None).unwrap_or_else(|e| panic!("{variant:?}: {e}"));
         assert_eq!(words[0], 0x0723_0203, "{variant:?}: not SPIR-V");
     }
@@ -75,7 +97,10 @@ fn translates_to_hlsl() {
         let (module, info) = check(&variant);
         let options = hlsl::Options {
             shader_model: hlsl::ShaderModel::V6_2,
-            immediates_target: Some(hlsl::BindTarget { space: 1, ..Default::default() }),
+            immediates_target: Some(hlsl::BindTarget {
+                space: 1,
+                ..Default::default()
+            }),
             fake_missing_bindings: true,
             ..Default::default()
         };
@@ -91,9 +116,12 @@ fn translates_to_hlsl() {
 fn translates_to_msl() {
     for variant in Variant::all() {
         let (module, info) = check(&variant);
-        let options = msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
-        let (text, _) =
-            msl::write_string(&module, &info, &options, &Default::default()).unwrap_or_else(|e| panic!("{variant:?}: {e}"));
+        let options = msl::Options {
+            lang_version: (2, 4),
+            fake_missing_bindings: true,
+            ..Default::default()
+        };
+        let (text, _) = msl::write_string(&module, &info, &options, &Default::default()).unwrap_or_else(|e| panic!("{variant:?}: {e}"));
         assert!(text.contains("kernel void"), "{variant:?}");
     }
 }
@@ -101,13 +129,25 @@ fn translates_to_msl() {
 /// GLSL ES has neither f16 nor subgroups in naga, so only the portable twins must translate.
 #[test]
 fn portable_variants_translate_to_glsl_es() {
-    let portable: Vec<Variant> = Variant::all().into_iter().filter(|v| !v.needs_f16() && !v.needs_subgroups()).collect();
+    let portable: Vec<Variant> = Variant::all()
+        .into_iter()
+        .filter(|v| !v.needs_f16() && !v.needs_subgroups())
+        .collect();
     assert!(!portable.is_empty());
     for variant in portable {
         let (module, info) = check(&variant);
-        let options = glsl::Options { version: glsl::Version::Embedded { version: 310, is_webgl: false }, ..Default::default() };
-        let pipeline =
-            glsl::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: "main".into(), multiview: None };
+        let options = glsl::Options {
+            version: glsl::Version::Embedded {
+                version: 310,
+                is_webgl: false,
+            },
+            ..Default::default()
+        };
+        let pipeline = glsl::PipelineOptions {
+            shader_stage: ShaderStage::Compute,
+            entry_point: "main".into(),
+            multiview: None,
+        };
         let mut text = String::new();
         glsl::Writer::new(&mut text, &module, &info, &options, &pipeline, BoundsCheckPolicies::default())
             .and_then(|mut writer| writer.write())

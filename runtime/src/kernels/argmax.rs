@@ -23,7 +23,11 @@ impl Argmax {
     /// # Errors
     /// When the shader does not compile.
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline(Variant::Argmax { reduce: reduce(gpu.caps(), 256) })? })
+        Ok(Self {
+            pipeline: gpu.pipeline(Variant::Argmax {
+                reduce: reduce(gpu.caps(), 256),
+            })?,
+        })
     }
 
     /// One id for each row of `logits`.
@@ -32,10 +36,22 @@ impl Argmax {
     /// When shapes do not fit.
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, logits: &Tensor, n_valid: usize, ids: &Tensor) {
-        assert!(n_valid > 0 && n_valid <= logits.cols(), "argmax: {n_valid} of {} columns", logits.cols());
+        assert!(
+            n_valid > 0 && n_valid <= logits.cols(),
+            "argmax: {n_valid} of {} columns",
+            logits.cols()
+        );
         assert!(ids.rows() >= logits.rows(), "argmax: {} ids for {} rows", ids.rows(), logits.rows());
-        let params = Params { n_valid: n_valid as u32, stride: logits.cols() as u32 };
-        pass.dispatch(&self.pipeline, &[&logits.buffer, &ids.buffer], &params, [logits.rows() as u32, 1, 1]);
+        let params = Params {
+            n_valid: n_valid as u32,
+            stride: logits.cols() as u32,
+        };
+        pass.dispatch(
+            &self.pipeline,
+            &[&logits.buffer, &ids.buffer],
+            &params,
+            [logits.rows() as u32, 1, 1],
+        );
     }
 }
 

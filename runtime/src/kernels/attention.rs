@@ -82,7 +82,10 @@ impl Scratch {
 #[must_use]
 pub fn n_splits(gpu: &Gpu, n_rows: usize, n_kv_heads: usize, n_keys: usize) -> usize {
     let enough = if gpu.caps().cpu { ENOUGH_WORKGROUPS_CPU } else { ENOUGH_WORKGROUPS };
-    (enough / (n_rows * n_kv_heads)).clamp(1, MAX_SPLITS).min(n_keys.div_ceil(MIN_KEYS)).max(1)
+    (enough / (n_rows * n_kv_heads))
+        .clamp(1, MAX_SPLITS)
+        .min(n_keys.div_ceil(MIN_KEYS))
+        .max(1)
 }
 
 impl Attention {
@@ -109,13 +112,21 @@ impl Attention {
         let n_kv_heads = query.cache.k.cols() / (KV_BLOCK as usize * self.head_dim);
         let (q, rows) = (query.q, query.paging.rows);
         assert_eq!(q.cols(), n_kv_heads * self.group_size * self.head_dim, "attention: columns of q");
-        assert!((out.rows(), out.cols()) == (q.rows(), q.cols()) && rows.rows() >= q.rows(), "attention: shape of out or rows");
+        assert!(
+            (out.rows(), out.cols()) == (q.rows(), q.cols()) && rows.rows() >= q.rows(),
+            "attention: shape of out or rows"
+        );
         match plan {
             Plan::Tiled(tiles) => self.prefill.dispatch(pass, query, n_kv_heads, tiles, out),
             Plan::Split(n_splits) => {
                 let n_partials = q.rows() * n_kv_heads * self.group_size * n_splits;
-                assert!(n_partials <= scratch.stats.rows(), "attention: {n_partials} partials, room for {}", scratch.stats.rows());
-                self.decode.dispatch(pass, query, n_kv_heads, *n_splits, &scratch.partials, &scratch.stats);
+                assert!(
+                    n_partials <= scratch.stats.rows(),
+                    "attention: {n_partials} partials, room for {}",
+                    scratch.stats.rows()
+                );
+                self.decode
+                    .dispatch(pass, query, n_kv_heads, *n_splits, &scratch.partials, &scratch.stats);
                 self.merge.dispatch(pass, &scratch.partials, &scratch.stats, *n_splits, out);
             }
         }
@@ -131,5 +142,13 @@ pub fn reference(q: &[f32], k: &[f32], v: &[f32], scale: f32) -> Vec<f64> {
     let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let p: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
     let sum: f64 = p.iter().sum();
-    (0..head_dim).map(|d| p.iter().zip(v.chunks_exact(head_dim)).map(|(p, v)| p * f64::from(v[d])).sum::<f64>() / sum).collect()
+    (0..head_dim)
+        .map(|d| {
+            p.iter()
+                .zip(v.chunks_exact(head_dim))
+                .map(|(p, v)| p * f64::from(v[d]))
+                .sum::<f64>()
+                / sum
+        })
+        .collect()
 }

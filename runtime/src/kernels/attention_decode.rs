@@ -8,8 +8,15 @@ use qwgpu_shaders::Variant;
 use super::{Handle, attention::Query, kv_format};
 use crate::{Elem, Gpu, Pass, Result, Tensor, pipeline::Access};
 
-pub(crate) const BINDINGS: &[Access] =
-    &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
+pub(crate) const BINDINGS: &[Access] = &[
+    Access::Read,
+    Access::Read,
+    Access::Read,
+    Access::Read,
+    Access::Read,
+    Access::Write,
+    Access::Write,
+];
 
 params! { n_kv_heads: u32, n_splits: u32, blocks_per_slot: u32, window: u32, scale: f32 }
 
@@ -20,8 +27,14 @@ pub(crate) struct AttentionDecode {
 
 impl AttentionDecode {
     pub(crate) fn new(gpu: &Gpu, kv: Elem, head_dim: usize, group_size: usize) -> Result<Self> {
-        let variant = Variant::AttentionDecode { kv: kv_format(kv), head_dim: head_dim as u32, group: group_size as u32 };
-        Ok(Self { pipeline: gpu.pipeline(variant)? })
+        let variant = Variant::AttentionDecode {
+            kv: kv_format(kv),
+            head_dim: head_dim as u32,
+            group: group_size as u32,
+        };
+        Ok(Self {
+            pipeline: gpu.pipeline(variant)?,
+        })
     }
 
     /// `partials` `[n_tokens * n_heads * n_splits, head_dim]`, `stats` `[n_tokens * n_heads * n_splits, 2]` (m, l).

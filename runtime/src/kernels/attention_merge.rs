@@ -22,7 +22,10 @@ impl AttentionMerge {
     /// # Errors
     /// When the shader does not compile.
     pub fn new(gpu: &Gpu, head_dim: usize) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline(Variant::AttentionMerge { head_dim: head_dim as u32 })?, head_dim })
+        Ok(Self {
+            pipeline: gpu.pipeline(Variant::AttentionMerge { head_dim: head_dim as u32 })?,
+            head_dim,
+        })
     }
 
     /// `partials` `[n_tokens * n_heads * n_splits, head_dim]`, `stats` the same rows x 2 (m, l), `out` `[n_tokens, n_heads * head_dim]`.
@@ -33,8 +36,14 @@ impl AttentionMerge {
     pub fn dispatch(&self, pass: &mut Pass<'_>, partials: &Tensor, stats: &Tensor, n_splits: usize, out: &Tensor) {
         let n_heads = out.cols() / self.head_dim;
         let n_partials = out.rows() * n_heads * n_splits;
-        assert!(partials.rows() >= n_partials && stats.rows() >= n_partials, "attention_merge: {n_partials} partials");
-        let params = Params { n_heads: n_heads as u32, n_splits: n_splits as u32 };
+        assert!(
+            partials.rows() >= n_partials && stats.rows() >= n_partials,
+            "attention_merge: {n_partials} partials"
+        );
+        let params = Params {
+            n_heads: n_heads as u32,
+            n_splits: n_splits as u32,
+        };
         let grid = [(n_heads * self.head_dim / 4).div_ceil(64) as u32, out.rows() as u32, 1];
         pass.dispatch(&self.pipeline, &[&partials.buffer, &stats.buffer, &out.buffer], &params, grid);
     }
@@ -46,6 +55,11 @@ pub fn reference(partials: &[f32], stats: &[(f32, f32)], head_dim: usize) -> Vec
     let m = stats.iter().map(|s| f64::from(s.0)).fold(f64::NEG_INFINITY, f64::max);
     let weight = |s: &(f32, f32)| (f64::from(s.0) - m).exp();
     let sum: f64 = stats.iter().map(|s| weight(s) * f64::from(s.1)).sum();
-    let part = |d: usize| stats.iter().enumerate().map(move |(i, s)| weight(s) * f64::from(partials[i * head_dim + d]));
+    let part = |d: usize| {
+        stats
+            .iter()
+            .enumerate()
+            .map(move |(i, s)| weight(s) * f64::from(partials[i * head_dim + d]))
+    };
     (0..head_dim).map(|d| part(d).sum::<f64>() / sum).collect()
 }

@@ -7,8 +7,15 @@ use qwgpu_shaders::Variant;
 use super::{Handle, attention::Query, kv_format};
 use crate::{Elem, Gpu, Pass, Result, Tensor, pipeline::Access};
 
-pub(crate) const BINDINGS: &[Access] =
-    &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
+pub(crate) const BINDINGS: &[Access] = &[
+    Access::Read,
+    Access::Read,
+    Access::Read,
+    Access::Read,
+    Access::Read,
+    Access::Read,
+    Access::Write,
+];
 
 params! { n_kv_heads: u32, blocks_per_slot: u32, window: u32, scale: f32 }
 
@@ -41,9 +48,14 @@ pub(crate) struct AttentionPrefill {
 
 impl AttentionPrefill {
     pub(crate) fn new(gpu: &Gpu, kv: Elem, head_dim: usize, group_size: usize) -> Result<Self> {
-        let variant =
-            Variant::AttentionPrefill { kv: kv_format(kv), head_dim: head_dim as u32, group: group_size as u32 };
-        Ok(Self { pipeline: gpu.pipeline(variant)? })
+        let variant = Variant::AttentionPrefill {
+            kv: kv_format(kv),
+            head_dim: head_dim as u32,
+            group: group_size as u32,
+        };
+        Ok(Self {
+            pipeline: gpu.pipeline(variant)?,
+        })
     }
 
     /// `tiles` as [`tiles`] makes them, u32 `[n_tiles, 2]`.

@@ -28,18 +28,29 @@ fn params_and_bindings_match_the_wgsl() {
     for variant in Variant::all() {
         let text = compose(&variant, &Sources::embedded()).unwrap();
         let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{variant:?}: {}", e.emit_to_string(&text)));
-        let immediate = module.global_variables.iter().find(|(_, v)| v.space == AddressSpace::Immediate).expect("params").1;
-        let TypeInner::Struct { members, span } = &module.types[immediate.ty].inner else { panic!("{variant:?}: params is no struct") };
+        let immediate = module
+            .global_variables
+            .iter()
+            .find(|(_, v)| v.space == AddressSpace::Immediate)
+            .expect("params")
+            .1;
+        let TypeInner::Struct { members, span } = &module.types[immediate.ty].inner else {
+            panic!("{variant:?}: params is no struct")
+        };
         let found: Vec<(String, String, u32)> = members
             .iter()
             .map(|m| {
-                let TypeInner::Scalar(scalar) = module.types[m.ty].inner else { panic!("{variant:?}: Params hold scalars") };
+                let TypeInner::Scalar(scalar) = module.types[m.ty].inner else {
+                    panic!("{variant:?}: Params hold scalars")
+                };
                 let ty = if scalar == naga::Scalar::F32 { "f32" } else { "u32" };
                 (m.name.clone().unwrap(), ty.to_owned(), m.offset)
             })
             .collect();
-        let expected: Vec<(String, String, u32)> =
-            (0..).zip(fields(&variant)).map(|(i, (name, ty))| ((*name).to_owned(), (*ty).to_owned(), 4 * i)).collect();
+        let expected: Vec<(String, String, u32)> = (0..)
+            .zip(fields(&variant))
+            .map(|(i, (name, ty))| ((*name).to_owned(), (*ty).to_owned(), 4 * i))
+            .collect();
         assert_eq!(found, expected, "{variant:?}");
         assert!(*span <= crate::gpu::MAX_PARAMS, "{variant:?}: {span} bytes of params");
 
@@ -48,7 +59,11 @@ fn params_and_bindings_match_the_wgsl() {
             .iter()
             .filter_map(|(_, v)| match v.space {
                 AddressSpace::Storage { access } => {
-                    let access = if access.contains(StorageAccess::STORE) { Access::Write } else { Access::Read };
+                    let access = if access.contains(StorageAccess::STORE) {
+                        Access::Write
+                    } else {
+                        Access::Read
+                    };
                     Some((v.binding.expect("a binding").binding, access))
                 }
                 _ => None,

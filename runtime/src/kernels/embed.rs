@@ -22,8 +22,14 @@ impl Embed {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let make = |dtype| gpu.pipeline(Variant::Embed { weights: weights_format(gpu.caps(), dtype) });
-        Ok(Self { pipelines: PerDType::new(dtypes, make)? })
+        let make = |dtype| {
+            gpu.pipeline(Variant::Embed {
+                weights: weights_format(gpu.caps(), dtype),
+            })
+        };
+        Ok(Self {
+            pipelines: PerDType::new(dtypes, make)?,
+        })
     }
 
     /// Gathers `out.rows()` embeddings. `rows` holds [`super::Row`]s as u32 `[n_tokens, 4]`.
@@ -33,14 +39,28 @@ impl Embed {
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, weights: &Matrix, rows: &Tensor, out: &Tensor) {
         let n_tokens = out.rows();
-        assert!(rows.rows() >= n_tokens && rows.cols() == 4, "embed: rows [{}, {}]", rows.rows(), rows.cols());
+        assert!(
+            rows.rows() >= n_tokens && rows.cols() == 4,
+            "embed: rows [{}, {}]",
+            rows.rows(),
+            rows.cols()
+        );
         assert_eq!(out.cols(), weights.cols(), "embed: columns of out and weights");
         let groups = (weights.cols() / 8) as u32;
         for part in &weights.parts {
-            let params =
-                Params { n_tokens: n_tokens as u32, groups, first_row: part.first_row as u32, n_rows: part.n_rows as u32 };
+            let params = Params {
+                n_tokens: n_tokens as u32,
+                groups,
+                first_row: part.first_row as u32,
+                n_rows: part.n_rows as u32,
+            };
             let buffers = [&*part.buffer, &rows.buffer, &out.buffer];
-            pass.dispatch(self.pipelines.get(weights.dtype()), &buffers, &params, [groups.div_ceil(64), n_tokens as u32, 1]);
+            pass.dispatch(
+                self.pipelines.get(weights.dtype()),
+                &buffers,
+                &params,
+                [groups.div_ceil(64), n_tokens as u32, 1],
+            );
         }
     }
 }
@@ -48,5 +68,9 @@ impl Embed {
 /// The definition: row `token` of `weights [vocab, d_model]` for each token.
 #[must_use]
 pub fn reference(weights: &[f32], d_model: usize, tokens: &[u32]) -> Vec<f32> {
-    tokens.iter().flat_map(|&token| &weights[token as usize * d_model..][..d_model]).copied().collect()
+    tokens
+        .iter()
+        .flat_map(|&token| &weights[token as usize * d_model..][..d_model])
+        .copied()
+        .collect()
 }

@@ -23,7 +23,9 @@ impl FillRandom {
     /// # Errors
     /// When the shader does not compile.
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline(Variant::FillRandom)? })
+        Ok(Self {
+            pipeline: gpu.pipeline(Variant::FillRandom)?,
+        })
     }
 
     /// Fills the whole matrix.

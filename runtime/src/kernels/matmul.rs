@@ -48,10 +48,23 @@ impl Product<'_> {
     #[track_caller]
     fn check(&self) {
         let (weights, x, out) = (self.weights, self.x, self.out);
-        assert!(x.cols() == weights.cols(), "matmul: x has {} columns, weights {}", x.cols(), weights.cols());
+        assert!(
+            x.cols() == weights.cols(),
+            "matmul: x has {} columns, weights {}",
+            x.cols(),
+            weights.cols()
+        );
         assert!(x.rows() >= out.rows(), "matmul: {} rows of x for {} of out", x.rows(), out.rows());
-        assert!(out.cols() == weights.rows(), "matmul: out has {} columns, weights {} rows", out.cols(), weights.rows());
-        assert!(self.bias.is_none_or(|bias| bias.cols() == weights.rows()), "matmul: bias and weights differ in rows");
+        assert!(
+            out.cols() == weights.rows(),
+            "matmul: out has {} columns, weights {} rows",
+            out.cols(),
+            weights.rows()
+        );
+        assert!(
+            self.bias.is_none_or(|bias| bias.cols() == weights.rows()),
+            "matmul: bias and weights differ in rows"
+        );
     }
 }
 
@@ -68,8 +81,15 @@ impl Matmul {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let tiled = |dtype| gpu.pipeline(Variant::Matmul { weights: weights_format(gpu.caps(), dtype) });
-        Ok(Self { matvec: PerDType::new(dtypes, |dtype| Matvec::new(gpu, dtype))?, tiled: PerDType::new(dtypes, tiled)? })
+        let tiled = |dtype| {
+            gpu.pipeline(Variant::Matmul {
+                weights: weights_format(gpu.caps(), dtype),
+            })
+        };
+        Ok(Self {
+            matvec: PerDType::new(dtypes, |dtype| Matvec::new(gpu, dtype))?,
+            tiled: PerDType::new(dtypes, tiled)?,
+        })
     }
 
     /// `out = x weights^T (+ bias)`, or added to `out` with `accumulate`.

@@ -23,15 +23,30 @@ pub(crate) struct Matvec {
 impl Matvec {
     pub(crate) fn new(gpu: &Gpu, dtype: DType) -> Result<Self> {
         // one subgroup where it is 32 wide and more, so that no barrier waits for a second one
-        let workgroup = if gpu.caps().subgroup && gpu.caps().subgroup_max >= 32 { 32 } else { 64 };
+        let workgroup = if gpu.caps().subgroup && gpu.caps().subgroup_max >= 32 {
+            32
+        } else {
+            64
+        };
         let weights = weights_format(gpu.caps(), dtype);
-        let make = |n_tokens| gpu.pipeline(Variant::Matvec { weights, reduce: reduce(gpu.caps(), workgroup), n_tokens });
-        Ok(Self { pipelines: MATVEC_TOKENS.into_iter().map(make).collect::<Result<_>>()? })
+        let make = |n_tokens| {
+            gpu.pipeline(Variant::Matvec {
+                weights,
+                reduce: reduce(gpu.caps(), workgroup),
+                n_tokens,
+            })
+        };
+        Ok(Self {
+            pipelines: MATVEC_TOKENS.into_iter().map(make).collect::<Result<_>>()?,
+        })
     }
 
     pub(crate) fn dispatch(&self, pass: &mut Pass<'_>, p: &Product<'_>) {
         let n_tokens = p.out.rows();
-        let i = MATVEC_TOKENS.iter().position(|&n| n as usize >= n_tokens).expect("Matmul sends at most MAX_TOKENS rows here");
+        let i = MATVEC_TOKENS
+            .iter()
+            .position(|&n| n as usize >= n_tokens)
+            .expect("Matmul sends at most MAX_TOKENS rows here");
         let rows_per_workgroup = matvec_rows(MATVEC_TOKENS[i]) as usize;
         for part in &p.weights.parts {
             let grid = fold(pass.gpu(), part.n_rows.div_ceil(rows_per_workgroup));

@@ -69,7 +69,10 @@ pub(crate) const fn weights_format(caps: &Caps, dtype: DType) -> Weights {
 
 /// How this adapter reduces over a workgroup.
 pub(crate) const fn reduce(caps: &Caps, workgroup: u32) -> Reduce {
-    Reduce { subgroup: caps.subgroup, workgroup }
+    Reduce {
+        subgroup: caps.subgroup,
+        workgroup,
+    }
 }
 
 /// The shader's name for a cache of this element type.
@@ -92,7 +95,9 @@ pub(crate) struct PerDType<T> {
 
 impl<T> PerDType<T> {
     pub(crate) fn new(dtypes: &[DType], make: impl Fn(DType) -> Result<T>) -> Result<Self> {
-        Ok(Self { entries: dtypes.iter().map(|&dtype| Ok((dtype, make(dtype)?))).collect::<Result<_>>()? })
+        Ok(Self {
+            entries: dtypes.iter().map(|&dtype| Ok((dtype, make(dtype)?))).collect::<Result<_>>()?,
+        })
     }
 
     #[track_caller]

@@ -22,7 +22,9 @@ impl Penalty {
     /// # Errors
     /// When the shader does not compile.
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline(Variant::Penalty)? })
+        Ok(Self {
+            pipeline: gpu.pipeline(Variant::Penalty)?,
+        })
     }
 
     /// Penalises row `row` of `logits` for the first `n_ids` of `ids`, which must be distinct and below `logits.cols()`.
@@ -31,9 +33,21 @@ impl Penalty {
     /// When shapes do not fit.
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, logits: &Tensor, row: usize, ids: &Tensor, n_ids: usize, penalty: f32) {
-        assert!(row < logits.rows() && n_ids <= ids.rows() * ids.cols(), "penalty: row {row}, {n_ids} ids");
-        let params = Params { n_ids: n_ids as u32, first_logit: (row * logits.cols()) as u32, penalty };
-        pass.dispatch(&self.pipeline, &[&logits.buffer, &ids.buffer], &params, [n_ids.div_ceil(64) as u32, 1, 1]);
+        assert!(
+            row < logits.rows() && n_ids <= ids.rows() * ids.cols(),
+            "penalty: row {row}, {n_ids} ids"
+        );
+        let params = Params {
+            n_ids: n_ids as u32,
+            first_logit: (row * logits.cols()) as u32,
+            penalty,
+        };
+        pass.dispatch(
+            &self.pipeline,
+            &[&logits.buffer, &ids.buffer],
+            &params,
+            [n_ids.div_ceil(64) as u32, 1, 1],
+        );
     }
 }
 

@@ -22,7 +22,11 @@ impl RmsNorm {
     /// # Errors
     /// When the shader does not compile.
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline(Variant::RmsNorm { reduce: reduce(gpu.caps(), 256) })? })
+        Ok(Self {
+            pipeline: gpu.pipeline(Variant::RmsNorm {
+                reduce: reduce(gpu.caps(), 256),
+            })?,
+        })
     }
 
     /// Normalises rows `first_row ..` of `x` into `out`.
@@ -32,9 +36,22 @@ impl RmsNorm {
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, x: &Tensor, first_row: usize, weight: &Tensor, eps: f32, out: &Tensor) {
         let d_model = x.cols();
-        assert!(first_row + out.rows() <= x.rows(), "rms_norm: rows {first_row}+{} of {}", out.rows(), x.rows());
-        assert!(d_model == out.cols() && d_model == weight.cols() && d_model.is_multiple_of(4), "rms_norm: {d_model} columns");
-        let params = Params { vecs: (d_model / 4) as u32, first_row: first_row as u32, eps, inv_d: 1.0 / d_model as f32 };
+        assert!(
+            first_row + out.rows() <= x.rows(),
+            "rms_norm: rows {first_row}+{} of {}",
+            out.rows(),
+            x.rows()
+        );
+        assert!(
+            d_model == out.cols() && d_model == weight.cols() && d_model.is_multiple_of(4),
+            "rms_norm: {d_model} columns"
+        );
+        let params = Params {
+            vecs: (d_model / 4) as u32,
+            first_row: first_row as u32,
+            eps,
+            inv_d: 1.0 / d_model as f32,
+        };
         let buffers = [&*x.buffer, &weight.buffer, &out.buffer];
         pass.dispatch(&self.pipeline, &buffers, &params, [out.rows() as u32, 1, 1]);
     }

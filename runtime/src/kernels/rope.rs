@@ -9,8 +9,15 @@ use qwgpu_shaders::{KV_BLOCK, Variant};
 use super::{Handle, kv_format};
 use crate::{Elem, Gpu, Pass, Result, Tensor, pipeline::Access};
 
-pub(crate) const BINDINGS: &[Access] =
-    &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write, Access::Write, Access::Write];
+pub(crate) const BINDINGS: &[Access] = &[
+    Access::Read,
+    Access::Read,
+    Access::Read,
+    Access::Read,
+    Access::Write,
+    Access::Write,
+    Access::Write,
+];
 
 params! { n_heads: u32, n_kv_heads: u32, blocks_per_slot: u32 }
 
@@ -39,7 +46,10 @@ impl KvLayer {
     /// When the adapter has no room.
     pub fn new(gpu: &Gpu, n_blocks: usize, n_kv_heads: usize, head_dim: usize, elem: Elem) -> Result<Self> {
         let cols = n_kv_heads * KV_BLOCK as usize * head_dim;
-        Ok(Self { k: Tensor::new(gpu, "k cache", n_blocks, cols, elem)?, v: Tensor::new(gpu, "v cache", n_blocks, cols, elem)? })
+        Ok(Self {
+            k: Tensor::new(gpu, "k cache", n_blocks, cols, elem)?,
+            v: Tensor::new(gpu, "v cache", n_blocks, cols, elem)?,
+        })
     }
 }
 
@@ -57,7 +67,10 @@ impl Rope {
     /// # Errors
     /// When the shader does not compile.
     pub fn new(gpu: &Gpu, kv: Elem, head_dim: usize) -> Result<Self> {
-        let pipeline = gpu.pipeline(Variant::Rope { kv: kv_format(kv), head_dim: head_dim as u32 })?;
+        let pipeline = gpu.pipeline(Variant::Rope {
+            kv: kv_format(kv),
+            head_dim: head_dim as u32,
+        })?;
         Ok(Self { pipeline, kv, head_dim })
     }
 
@@ -71,9 +84,17 @@ impl Rope {
         let n_kv_heads = cache.k.cols() / (KV_BLOCK as usize * self.head_dim);
         let n_all = n_heads + 2 * n_kv_heads;
         assert_eq!(qkv.cols(), n_all * self.head_dim, "rope: columns of qkv");
-        assert!(qkv.rows() >= q.rows() && paging.rows.rows() >= q.rows(), "rope: {} rows of q", q.rows());
+        assert!(
+            qkv.rows() >= q.rows() && paging.rows.rows() >= q.rows(),
+            "rope: {} rows of q",
+            q.rows()
+        );
         assert_eq!(table.cols(), self.head_dim, "rope: columns of the table");
-        assert_eq!((cache.k.elem(), cache.v.elem()), (self.kv, self.kv), "rope: the cache's element type");
+        assert_eq!(
+            (cache.k.elem(), cache.v.elem()),
+            (self.kv, self.kv),
+            "rope: the cache's element type"
+        );
         let params = Params {
             n_heads: n_heads as u32,
             n_kv_heads: n_kv_heads as u32,

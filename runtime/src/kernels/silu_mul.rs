@@ -23,7 +23,9 @@ impl SiluMul {
     /// # Errors
     /// When the shader does not compile.
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline(Variant::SiluMul)? })
+        Ok(Self {
+            pipeline: gpu.pipeline(Variant::SiluMul)?,
+        })
     }
 
     /// Joins gate and up of `out.rows()` rows.
@@ -35,7 +37,12 @@ impl SiluMul {
         assert!(gate_up.cols() == 2 * out.cols() && gate_up.rows() >= out.rows(), "silu_mul: shapes");
         assert!(out.cols().is_multiple_of(4), "silu_mul: {} columns", out.cols());
         let vecs = (out.cols() / 4) as u32;
-        pass.dispatch(&self.pipeline, &[&gate_up.buffer, &out.buffer], &Params { vecs }, [vecs.div_ceil(64), out.rows() as u32, 1]);
+        pass.dispatch(
+            &self.pipeline,
+            &[&gate_up.buffer, &out.buffer],
+            &Params { vecs },
+            [vecs.div_ceil(64), out.rows() as u32, 1],
+        );
     }
 }
 

@@ -50,7 +50,9 @@ impl Topk {
     /// # Errors
     /// When the shader does not compile.
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        Ok(Self { pipeline: gpu.pipeline(Variant::Topk)? })
+        Ok(Self {
+            pipeline: gpu.pipeline(Variant::Topk)?,
+        })
     }
 
     /// The best `values.cols()` of the first `n_valid` logits of each row. Where k exceeds `n_valid`, the surplus ids are `u32::MAX`.
@@ -61,14 +63,21 @@ impl Topk {
     pub fn dispatch(&self, pass: &mut Pass<'_>, logits: &Tensor, n_valid: usize, scratch: &Scratch, values: &Tensor, ids: &Tensor) {
         let k = values.cols();
         assert!((1..=MAX_K).contains(&k), "topk: k is {k}, at most {MAX_K}");
-        assert!(n_valid > 0 && n_valid <= logits.cols(), "topk: {n_valid} of {} columns", logits.cols());
+        assert!(
+            n_valid > 0 && n_valid <= logits.cols(),
+            "topk: {n_valid} of {} columns",
+            logits.cols()
+        );
         let room = n_valid.div_ceil(CHUNK) * k <= scratch.sides[0].0.cols() && logits.rows() <= scratch.sides[0].0.rows();
         assert!(room && ids.cols() == k && values.rows() >= logits.rows(), "topk: shapes");
         let (mut n, mut source, mut side) = (n_valid, None, 0);
         loop {
             let n_chunks = n.div_ceil(CHUNK);
-            let (next_values, next_ids) =
-                if n_chunks == 1 { (values, ids) } else { (&scratch.sides[side].0, &scratch.sides[side].1) };
+            let (next_values, next_ids) = if n_chunks == 1 {
+                (values, ids)
+            } else {
+                (&scratch.sides[side].0, &scratch.sides[side].1)
+            };
             // the first round makes up the ids; its binding is filled with the logits, which are not read as ids
             let (from_values, from_ids) = source.unwrap_or((logits, logits));
             let params = Params {
@@ -94,8 +103,9 @@ impl Topk {
 #[must_use]
 pub fn reference(logits: &[f32], k: usize) -> Vec<(f32, u32)> {
     let mut pairs: Vec<(f32, u32)> = logits.iter().copied().zip(0..).collect();
-    let key = |p: &(f32, u32)| if p.0.is_nan() { f32::NEG_INFINITY } else { p.0 };
-    pairs.sort_by(|a, b| a.0.is_nan().cmp(&b.0.is_nan()).then(key(b).total_cmp(&key(a))).then(a.1.cmp(&b.1)));
+    // the two zeros are equal, so partial_cmp; NaN stands apart, so it is never None
+    let values = |a: f32, b: f32| b.partial_cmp(&a).unwrap_or(std::cmp::Ordering::Equal);
+    pairs.sort_by(|a, b| a.0.is_nan().cmp(&b.0.is_nan()).then(values(a.0, b.0)).then(a.1.cmp(&b.1)));
     pairs.truncate(k);
     pairs
 }

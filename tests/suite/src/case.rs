@@ -2,7 +2,10 @@
 //!
 //! A run without a single executed case is a failure, and every case that did not run says why: silence never passes for success.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use qwgpu_runtime::Gpu;
 
@@ -23,6 +26,8 @@ pub struct Case {
     pub modes: &'static [Mode],
     /// Whether it cannot run without the f16 type.
     pub needs_f16: bool,
+    /// Whether a driver that compiles for seconds is spared it; see [`Case::slow`].
+    pub slow: bool,
     run: Run,
 }
 
@@ -39,7 +44,13 @@ impl Case {
         name: impl Into<String>,
         run: impl Fn(&Arc<Gpu>) -> Result<Outcome, Failure> + Send + Sync + 'static,
     ) -> Self {
-        Self { kernel, name: name.into(), modes: &[Mode::Full], needs_f16: false, run: Box::new(run) }
+        Self {
+            kernel,
+            name: name.into(),
+            modes: &[Mode::Full],
+            needs_f16: false,
+            run: Box::new(run),
+        }
     }
 
     /// The same in these modes.
@@ -53,6 +64,17 @@ impl Case {
     pub fn with_f16(self, needs_f16: bool) -> Self {
         Self { needs_f16, ..self }
     }
+
+    /// The same, for the slow tier alone on drivers that compile for seconds.
+    #[must_use]
+    pub fn slow(self, slow: bool) -> Self {
+        Self { slow, ..self }
+    }
+}
+
+/// llvmpipe takes 2 to 5 s to compile one attention kernel, so it runs a few of each only, unless `QWGPU_SLOW` is 1.
+fn spared(gpu: &Gpu) -> bool {
+    gpu.info().name.contains("llvmpipe") && std::env::var("QWGPU_SLOW").as_deref() != Ok("1")
 }
 
 /// What a case that passed has compared.
@@ -68,7 +90,10 @@ impl Outcome {
     /// Both together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self { n_values: self.n_values + other.n_values, worst: self.worst.max(other.worst) }
+        Self {
+            n_values: self.n_values + other.n_values,
+            worst: self.worst.max(other.worst),
+        }
     }
 }
 
@@ -119,7 +144,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (passed, failed, skipped) = (self.n_passed, self.failed.len(), self.skipped.len());
-        write!(f, "{}: {passed} passed, {failed} failed, {skipped} skipped; {} values", self.adapter, self.n_values)?;
+        write!(
+            f,
+            "{}: {passed} passed, {failed} failed, {skipped} skipped; {} values",
+            self.adapter, self.n_values
+        )?;
         write!(f, ", worst at {:.2} of its bound ({})", self.worst.0, self.worst.1)
     }
 }
@@ -155,10 +184,14 @@ fn run_one(case: &Case, mode: Mode, report: &mut Report) {
         Ok(gpus) => gpus,
         Err(error) => return report.failed.push(format!("{name}: {error}")),
     };
+    let spared = (case.slow && spared(&gpu)).then_some("slow to compile here, QWGPU_SLOW=1 runs it");
     let no_f16 = (case.needs_f16 && !gpu.caps().f16).then_some("needs f16");
-    if let Some(reason) = no_f16.or_else(|| mode.repeats_full(&full)) {
+    if let Some(reason) = spared.or(no_f16).or_else(|| mode.repeats_full(&full)) {
         return report.skipped.push(format!("{name}: {reason}"));
     }
+    // wgpu's GL backend takes a second thread for a deadlock after a second of waiting; and no pipeline is compiled twice this way
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     match (case.run)(&gpu) {
         Ok(outcome) if outcome.n_values == 0 => report.failed.push(format!("{name}: compared nothing")),
         Ok(outcome) => {

@@ -82,7 +82,10 @@ pub fn exact<T: PartialEq + std::fmt::Debug>(what: &str, got: &[T], expected: &[
         return Err(Failure::new(format!("{what}: {} values, {} expected", got.len(), expected.len())));
     }
     match got.iter().zip(expected).position(|(a, b)| a != b) {
-        None => Ok(Outcome { n_values: got.len(), worst: 0.0 }),
+        None => Ok(Outcome {
+            n_values: got.len(),
+            worst: 0.0,
+        }),
         Some(i) => Err(Failure::new(format!("{what}: [{i}] = {:?}, expected {:?}", got[i], expected[i]))),
     }
 }

@@ -70,7 +70,9 @@ impl Mode {
 /// What went wrong when it was opened, in words: it is told to every case that asks.
 pub fn gpu(mode: Mode) -> std::result::Result<Arc<Gpu>, String> {
     static DEVICES: [OnceLock<std::result::Result<Arc<Gpu>, String>>; 4] = [const { OnceLock::new() }; 4];
-    DEVICES[mode as usize].get_or_init(|| mode.open().map_err(|error| error.to_string())).clone()
+    DEVICES[mode as usize]
+        .get_or_init(|| mode.open().map_err(|error| error.to_string()))
+        .clone()
 }
 
 /// GPU time in nanoseconds of everything that `record` records, for benchmarks; `None` where the adapter has no timestamps.

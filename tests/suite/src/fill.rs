@@ -33,7 +33,10 @@ impl fmt::Display for Fill {
 /// 32 well-mixed bits for (seed, i): the finaliser of SplitMix64 (Steele et al. 2014).
 #[must_use]
 pub const fn hash(seed: u64, i: u64) -> u32 {
-    let mut z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(i.wrapping_mul(0xd1b5_4a32_d192_ed03)).wrapping_add(1);
+    let mut z = seed
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add(i.wrapping_mul(0xd1b5_4a32_d192_ed03))
+        .wrapping_add(1);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((z ^ (z >> 31)) >> 32) as u32

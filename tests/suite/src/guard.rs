@@ -48,7 +48,11 @@ impl Guarded {
     fn split<T: Copy>(&self, mut all: Vec<T>, bits: impl Fn(T) -> u32) -> std::result::Result<Vec<T>, Failure> {
         let n = self.out.rows() * self.out.cols();
         if let Some(i) = all[n..].iter().position(|&x| bits(x) != POISON) {
-            return Err(Failure::new(format!("wrote {i} elements past the end of [{}, {}]", self.out.rows(), self.out.cols())));
+            return Err(Failure::new(format!(
+                "wrote {i} elements past the end of [{}, {}]",
+                self.out.rows(),
+                self.out.cols()
+            )));
         }
         all.truncate(n);
         Ok(all)

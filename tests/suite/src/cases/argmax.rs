@@ -27,12 +27,27 @@ enum Twist {
     Negative,
 }
 
-const TWISTS: [Twist; 8] =
-    [Twist::None, Twist::Ties, Twist::Equal, Twist::Nan, Twist::AllNan, Twist::AllLow, Twist::Infinite, Twist::Negative];
+const TWISTS: [Twist; 8] = [
+    Twist::None,
+    Twist::Ties,
+    Twist::Equal,
+    Twist::Nan,
+    Twist::AllNan,
+    Twist::AllLow,
+    Twist::Infinite,
+    Twist::Negative,
+];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (cols, n_valid, n_rows) in [(1, 1, 1), (7, 5, 3), (256, 256, 2), (1024, 1000, 5), (1030, 1025, 1), (152_064, 151_643, 1)] {
+    for (cols, n_valid, n_rows) in [
+        (1, 1, 1),
+        (7, 5, 3),
+        (256, 256, 2),
+        (1024, 1000, 5),
+        (1030, 1025, 1),
+        (152_064, 151_643, 1),
+    ] {
         for twist in TWISTS {
             let name = format!("{n_valid} of [{n_rows}, {cols}], {twist:?}");
             cases.push(Case::new("argmax", name, move |gpu| check(gpu, cols, n_valid, n_rows, twist)).in_modes(MODES));
@@ -58,7 +73,9 @@ fn twisted(twist: Twist, cols: usize, n_valid: usize, row: usize, i: usize) -> f
 }
 
 fn check(gpu: &Gpu, cols: usize, n_valid: usize, n_rows: usize, twist: Twist) -> Checked {
-    let logits: Vec<f32> = (0..n_rows * cols).map(|i| twisted(twist, cols, n_valid, i / cols, i % cols)).collect();
+    let logits: Vec<f32> = (0..n_rows * cols)
+        .map(|i| twisted(twist, cols, n_valid, i / cols, i % cols))
+        .collect();
     let input = padded(gpu, n_rows, cols, &logits)?;
     let ids = Guarded::new(gpu, n_rows, 1, Elem::U32)?;
     let kernel = argmax::Argmax::new(gpu)?;

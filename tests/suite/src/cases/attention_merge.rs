@@ -49,13 +49,20 @@ fn check(gpu: &Gpu, head_dim: usize, n_tokens: usize, n_heads: usize, n_splits: 
     let heads = partials.chunks_exact(n_splits * head_dim).zip(stats.chunks_exact(n_splits));
     let expected = heads.flat_map(|(partials, stats)| {
         let m = stats.iter().map(|s| f64::from(s.0)).fold(f64::MIN, f64::max);
-        let lowest = stats.iter().map(|s| f64::from(s.0)).filter(|&m| m > f64::from(LOWEST)).fold(m, f64::min);
+        let lowest = stats
+            .iter()
+            .map(|s| f64::from(s.0))
+            .filter(|&m| m > f64::from(LOWEST))
+            .fold(m, f64::min);
         let relative = compare::exp_error(m - lowest) + compare::sum_bound(n_splits, 1.0);
         let magnitudes: Vec<f32> = partials.iter().map(|x| x.abs()).collect();
         let magnitude = attention_merge::reference(&magnitudes, stats, head_dim);
         let values = attention_merge::reference(partials, stats, head_dim);
         // numerator and denominator each carry the error
-        values.into_iter().zip(magnitude).map(move |(value, m)| Expected { value, bound: 2.0 * relative * m + TINY })
+        values.into_iter().zip(magnitude).map(move |(value, m)| Expected {
+            value,
+            bound: 2.0 * relative * m + TINY,
+        })
     });
     compare::elements("out", &out.read_f32(gpu)?, expected)
 }

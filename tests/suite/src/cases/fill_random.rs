@@ -38,10 +38,19 @@ fn check(gpu: &Gpu, dtype: DType, rows: usize, cols: usize, seed: u32) -> Checke
     let expected = (0..rows * cols).map(|i| {
         let x = scale * fill_random::reference(seed, i as u32);
         match dtype {
-            DType::F32 => Expected { value: f64::from(x), bound: 0.0 },
+            DType::F32 => Expected {
+                value: f64::from(x),
+                bound: 0.0,
+            },
             // WGSL leaves the direction of rounding to the adapter, so one unit in the last place, denormals included
-            DType::F16 => Expected { value: f64::from(x), bound: f64::from(x.abs()) * 2.0 * EPS16 * (1.0 + EPS32) + 2f64.powi(-24) },
-            DType::BF16 => Expected { value: f64::from(f32::from_bits(x.to_bits() & 0xffff_0000)), bound: 0.0 },
+            DType::F16 => Expected {
+                value: f64::from(x),
+                bound: f64::from(x.abs()) * 2.0 * EPS16 * (1.0 + EPS32) + 2f64.powi(-24),
+            },
+            DType::BF16 => Expected {
+                value: f64::from(f32::from_bits(x.to_bits() & 0xffff_0000)),
+                bound: 0.0,
+            },
         }
     });
     compare::elements("weights", &got, expected)

@@ -34,8 +34,18 @@ struct Shape {
 
 impl Shape {
     fn case(self) -> Case {
-        let Self { dtype, n_tokens, cols, rows, .. } = self;
-        let epilogue = format!("{}{}", if self.bias { " bias" } else { "" }, if self.accumulate { " accumulate" } else { "" });
+        let Self {
+            dtype,
+            n_tokens,
+            cols,
+            rows,
+            ..
+        } = self;
+        let epilogue = format!(
+            "{}{}",
+            if self.bias { " bias" } else { "" },
+            if self.accumulate { " accumulate" } else { "" }
+        );
         let kernel = if self.tiled { "tiled " } else { "" };
         let name = format!("{kernel}{dtype} [{rows}, {cols}] x {n_tokens}{epilogue}, {}", self.fill);
         let stem = if self.tiled || n_tokens > 8 { "matmul" } else { "matvec" };
@@ -53,7 +63,16 @@ pub(super) fn cases() -> Vec<Case> {
                 let (cols, rows) = (COLS[(i + 3 * j + d) % COLS.len()], ROWS[(2 * i + 5 * j + 3 * d) % ROWS.len()]);
                 let (bias, accumulate) = (n % 2 == 1, n / 2 % 2 == 1);
                 n += 1;
-                let shape = Shape { dtype, n_tokens, cols, rows, bias, accumulate, tiled: false, fill: Fill::Plain };
+                let shape = Shape {
+                    dtype,
+                    n_tokens,
+                    cols,
+                    rows,
+                    bias,
+                    accumulate,
+                    tiled: false,
+                    fill: Fill::Plain,
+                };
                 cases.push(shape.case().in_modes(MODES));
                 if n_tokens <= 8 && j == 0 {
                     cases.push(Shape { tiled: true, ..shape }.case().in_modes(MODES));
@@ -62,13 +81,30 @@ pub(super) fn cases() -> Vec<Case> {
         }
         for n_tokens in [1, 4, 9] {
             for fill in Fill::ALL {
-                let shape = Shape { dtype, n_tokens, cols: 896, rows: 66, bias: true, accumulate: false, tiled: false, fill };
+                let shape = Shape {
+                    dtype,
+                    n_tokens,
+                    cols: 896,
+                    rows: 66,
+                    bias: true,
+                    accumulate: false,
+                    tiled: false,
+                    fill,
+                };
                 cases.push(shape.case());
             }
         }
         for (n_tokens, rows) in [(1, 127), (3, 130), (8, 65), (12, 130)] {
-            let shape =
-                Shape { dtype, n_tokens, cols: 1160, rows, bias: true, accumulate: true, tiled: false, fill: Fill::Plain };
+            let shape = Shape {
+                dtype,
+                n_tokens,
+                cols: 1160,
+                rows,
+                bias: true,
+                accumulate: true,
+                tiled: false,
+                fill: Fill::Plain,
+            };
             cases.push(shape.case().in_modes(&[Mode::SmallBinding]));
         }
     }
@@ -90,8 +126,13 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
     };
     let kernel = Matmul::new(gpu, &[s.dtype])?;
     let mut pass = Pass::new(gpu);
-    let product =
-        Product { weights: &weights, x: &x_tensor, bias: s.bias.then_some(&bias_tensor), accumulate: s.accumulate, out: out.out() };
+    let product = Product {
+        weights: &weights,
+        x: &x_tensor,
+        bias: s.bias.then_some(&bias_tensor),
+        accumulate: s.accumulate,
+        out: out.out(),
+    };
     if s.tiled {
         kernel.dispatch_tiled(&mut pass, &product);
     } else {
@@ -107,7 +148,10 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
             value += f64::from(term);
             magnitude += f64::from(term).abs();
         }
-        Expected { value, bound: compare::sum_bound(s.cols, magnitude) }
+        Expected {
+            value,
+            bound: compare::sum_bound(s.cols, magnitude),
+        }
     });
     compare::elements("out", &out.read_f32(gpu)?, expected)
 }

@@ -50,12 +50,28 @@ pub(super) fn cases() -> Vec<Case> {
         for head_dim in [64, 128] {
             for (n_heads, n_kv_heads) in [(1, 1), (14, 2), (5, 5), (16, 1)] {
                 for (theta, factor) in [(1e4, 1.0), (1e6, 1.138_629_436)] {
-                    let shape = Shape { kv, head_dim, n_heads, n_kv_heads, theta, factor, fill: Fill::Plain };
+                    let shape = Shape {
+                        kv,
+                        head_dim,
+                        n_heads,
+                        n_kv_heads,
+                        theta,
+                        factor,
+                        fill: Fill::Plain,
+                    };
                     let name = format!("{kv:?} {n_heads}/{n_kv_heads} heads of {head_dim}, theta {theta:e}, factor {factor}");
                     cases.push(Case::new("rope", name, move |gpu| check(gpu, shape)).with_f16(kv == Elem::F16));
                 }
             }
-            let shape = Shape { kv, head_dim, n_heads: 2, n_kv_heads: 1, theta: 1e6, factor: 1.0, fill: Fill::Outlier };
+            let shape = Shape {
+                kv,
+                head_dim,
+                n_heads: 2,
+                n_kv_heads: 1,
+                theta: 1e6,
+                factor: 1.0,
+                fill: Fill::Outlier,
+            };
             let name = format!("{kv:?} heads of {head_dim}, values beyond f16");
             cases.push(Case::new("rope", name, move |gpu| check(gpu, shape)).with_f16(kv == Elem::F16));
         }
@@ -94,7 +110,9 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
     let n_tokens = PLACES.len();
     let n_all = s.n_heads + 2 * s.n_kv_heads;
     let qkv = fill::values(s.fill, 20, n_tokens, n_all * s.head_dim);
-    let inv_freq = &(0..s.head_dim / 2).map(|i| s.theta.powf(-2.0 * i as f64 / s.head_dim as f64)).collect::<Vec<_>>();
+    let inv_freq = &(0..s.head_dim / 2)
+        .map(|i| s.theta.powf(-2.0 * i as f64 / s.head_dim as f64))
+        .collect::<Vec<_>>();
     let rows: Vec<u32> = PLACES.iter().flat_map(|&(slot, pos, rope_pos)| [9, slot, pos, rope_pos]).collect();
     let n_blocks = N_SLOTS * BLOCKS_PER_SLOT + 1;
     let blocks = &fill::permutation(21, n_blocks)[..N_SLOTS * BLOCKS_PER_SLOT];
@@ -107,7 +125,17 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
     let cache = poisoned_cache(gpu, n_blocks, s.n_kv_heads, s.head_dim, s.kv)?;
     let kernel = Rope::new(gpu, s.kv, s.head_dim)?;
     let mut pass = Pass::new(gpu);
-    kernel.dispatch(&mut pass, &qkv_tensor, &table, Paging { rows: &rows, block_table: &block_table }, q.out(), &cache);
+    kernel.dispatch(
+        &mut pass,
+        &qkv_tensor,
+        &table,
+        Paging {
+            rows: &rows,
+            block_table: &block_table,
+        },
+        q.out(),
+        &cache,
+    );
     pass.submit();
 
     let head = |t: usize, h: usize| &qkv[(t * n_all + h) * s.head_dim..][..s.head_dim];
@@ -122,14 +150,20 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
             for h in 0..s.n_kv_heads {
                 let source = head(t, first_head + h);
                 let at = ((block * s.n_kv_heads + h) * BLOCK + pos as usize % BLOCK) * s.head_dim;
-                let expected = if name == "k" { turned(source, rope_pos, s.factor, inv_freq) } else { copied(source) };
+                let expected = if name == "k" {
+                    turned(source, rope_pos, s.factor, inv_freq)
+                } else {
+                    copied(source)
+                };
                 let stored = expected.into_iter().map(|e| stored(e, s.kv));
                 outcome = outcome.and(compare::elements(name, &got[at..at + s.head_dim], stored)?);
                 written[at..at + s.head_dim].fill(true);
             }
         }
         if let Some(i) = (0..got.len()).find(|&i| !written[i] && !got[i].is_nan()) {
-            return Err(crate::Failure::new(format!("{name}: element {i} of the cache was written and should not be")));
+            return Err(crate::Failure::new(format!(
+                "{name}: element {i} of the cache was written and should not be"
+            )));
         }
     }
     Ok(outcome)
@@ -140,11 +174,21 @@ fn turned(head: &[f32], rope_pos: u32, factor: f64, inv_freq: &[f64]) -> Vec<Exp
     let values = rope::reference(head, rope_pos, inv_freq, factor).into_iter().enumerate();
     // four table entries, their products and sums, each rounded once; the pair's magnitude bounds them all
     let pair = |i: usize| (f64::from(head[i % half]).abs() + f64::from(head[i % half + half]).abs()) * factor;
-    values.map(|(i, value)| Expected { value, bound: 8.0 * EPS32 * pair(i) + TINY }).collect()
+    values
+        .map(|(i, value)| Expected {
+            value,
+            bound: 8.0 * EPS32 * pair(i) + TINY,
+        })
+        .collect()
 }
 
 fn copied(head: &[f32]) -> Vec<Expected> {
-    head.iter().map(|&x| Expected { value: f64::from(x), bound: 0.0 }).collect()
+    head.iter()
+        .map(|&x| Expected {
+            value: f64::from(x),
+            bound: 0.0,
+        })
+        .collect()
 }
 
 /// What the cache's type makes of it; conversions may round either way, and f16 holds at its ends.
@@ -153,5 +197,8 @@ fn stored(e: Expected, kv: Elem) -> Expected {
         return e;
     }
     let value = e.value.clamp(-65504.0, 65504.0);
-    Expected { value, bound: e.bound.min(65504.0) + 2.0 * EPS16 * value.abs() + TINY16 }
+    Expected {
+        value,
+        bound: e.bound.min(65504.0) + 2.0 * EPS16 * value.abs() + TINY16,
+    }
 }

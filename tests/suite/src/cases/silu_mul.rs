@@ -40,7 +40,10 @@ fn check(gpu: &Gpu, d_ff: usize, n_tokens: usize, scale: f32) -> Checked {
         let relative = compare::exp_error(f64::from(gate).clamp(-80.0, 80.0)) + compare::sum_bound(2, 1.0);
         // the kernel stops at e^-80, where the definition goes on to zero
         let tail = (f64::from(gate) * f64::from(up)).abs() * (-80f64).exp();
-        Expected { value, bound: relative * value.abs() + 1.001 * tail + TINY }
+        Expected {
+            value,
+            bound: relative * value.abs() + 1.001 * tail + TINY,
+        }
     });
     compare::elements("out", &out.read_f32(gpu)?, expected)
 }

@@ -1,0 +1,6 @@
+//! The merge of split attention alone, on made-up partial results.
+
+#[test]
+fn cases() {
+    crate::check("attention_merge");
+}

@@ -1,0 +1,6 @@
+//! Tiled attention, as prefill runs it.
+
+#[test]
+fn cases() {
+    crate::check("attention_prefill");
+}

@@ -1,0 +1,6 @@
+//! The tiled product at every edge of its tiles.
+
+#[test]
+fn cases() {
+    crate::check("matmul");
+}

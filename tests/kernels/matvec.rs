@@ -1,0 +1,6 @@
+//! Products of 1 to 8 rows, with every epilogue and weight type.
+
+#[test]
+fn cases() {
+    crate::check("matvec");
+}
