@@ -213,7 +213,6 @@ pub(crate) struct BenchArgs {
 
 /// Output of `qwgpu bench`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[allow(missing_docs, reason = "clap would show the documentation of each as help, and the names say it all")]
 pub(crate) enum Format {
     Md,
     Csv,

@@ -49,7 +49,10 @@ struct Saved<'a> {
 
 impl<'a> Saved<'a> {
     fn new(message: &'a Message) -> Self {
-        Self { role: &message.role, content: &message.content }
+        Self {
+            role: &message.role,
+            content: &message.content,
+        }
     }
 }
 

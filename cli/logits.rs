@@ -82,7 +82,7 @@ fn header(model: &Model, n_tokens: usize) -> String {
         "logits": { "dtype": "F32", "shape": [n_tokens, vocab_size], "data_offsets": [0, n_bytes] },
     });
     let mut text = header.to_string();
-    while text.len() % 8 != 0 {
+    while !text.len().is_multiple_of(8) {
         text.push(' ');
     }
     text

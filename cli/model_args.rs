@@ -45,10 +45,6 @@ pub(crate) struct ModelArgs {
 
 /// `--dtype`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[allow(
-    missing_docs,
-    reason = "clap would show the documentation of each as help, and the names say it all"
-)]
 pub(crate) enum DTypeArg {
     Auto,
     F32,
@@ -58,10 +54,6 @@ pub(crate) enum DTypeArg {
 
 /// `--kv-dtype`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[allow(
-    missing_docs,
-    reason = "clap would show the documentation of each as help, and the names say it all"
-)]
 pub(crate) enum KvDTypeArg {
     Auto,
     F32,
@@ -140,9 +132,11 @@ impl ModelArgs {
         });
         drop(guard);
         bar.finish_and_clear();
+        // The kernels are compiled after the last report of progress; that late, the model is there and still unwanted.
         let model = match loaded {
-            Err(Error::Cancelled) => return Err(Interrupted("while the model was being loaded").into()),
-            other => other?,
+            Err(error) if !matches!(error, Error::Cancelled) => return Err(error.into()),
+            Ok(model) if !interrupt::asked() => model,
+            _ => return Err(Interrupted("while the model was being loaded").into()),
         };
         gpu.wait()?;
         let load = started.elapsed();

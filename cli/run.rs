@@ -153,7 +153,7 @@ pub(crate) fn answer(
     let mut decoder = StreamDecoder::new();
     let (mut ids, mut text) = (Vec::new(), String::new());
     let mut tokens = session.generate(prompt, options)?;
-    while let Some(id) = tokens.next() {
+    for id in tokens.by_ref() {
         let id = id?;
         let piece = match model.tokenizer() {
             Some(tokenizer) => decoder.push(tokenizer, id),

@@ -156,7 +156,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             workgroupBarrier(); // the slice of values is in place
             var a0 = acc[2u * slice] * sh_alpha[my_row];
             var a1 = acc[2u * slice + 1u] * sh_alpha[my_row + 1u];
-            for (var key = 0u; key < KEYS; key++) {
+            for (var key = 0u; key < n_keys; key++) {
                 let v = sh_kv[key * SLICE_STRIDE + my_col];
                 a0 += sh_p[my_row * P_STRIDE + key] * v;
                 a1 += sh_p[(my_row + 1u) * P_STRIDE + key] * v;

@@ -479,7 +479,14 @@ fn the_binary_inspects_a_repository() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints/tiny-dense");
     let read = |name: &str| std::fs::read(golden.join(name)).expect("a golden file");
     let (config, weights) = (read("config.json"), read("model.safetensors"));
-    let hub = FakeHub::start(REPO, &[("config.json", &config), ("tokenizer.json", TOKENIZER), ("model.safetensors", &weights)]);
+    let hub = FakeHub::start(
+        REPO,
+        &[
+            ("config.json", &config),
+            ("tokenizer.json", TOKENIZER),
+            ("model.safetensors", &weights),
+        ],
+    );
     let home = home();
     let inspect = |offline: &str| {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_qwgpu"))

@@ -120,13 +120,12 @@ impl Report {
     }
 
     fn markdown(&self) -> String {
-        let mut table = Table::new(&["model", ">size", ">params", "adapter", "type", "KV", ">batch", ">test", ">t/s"]);
+        let mut table = Table::new(&["model", ">size", ">params", "type", "KV", ">batch", ">test", ">t/s"]);
         for row in &self.rows {
             table.row(vec![
                 row.model.clone(),
                 human_bytes(row.model_size),
                 human_count(row.model_n_params),
-                row.adapter.clone(),
                 row.dtype.into(),
                 row.kv_dtype.clone(),
                 row.n_batch.to_string(),
@@ -134,7 +133,13 @@ impl Report {
                 format!("{:.2} ± {:.2}", row.avg_ts, row.stddev_ts),
             ]);
         }
-        table.markdown()
+        // The same for all rows, and long: below the table it keeps the lines short.
+        let Row { adapter, driver, .. } = &self.base;
+        format!(
+            "{}\nqwgpu {} on {adapter}, driver {driver}\n",
+            table.markdown(),
+            env!("CARGO_PKG_VERSION")
+        )
     }
 
     fn csv(&self) -> String {

