@@ -31,8 +31,17 @@ pub(super) fn bench(criterion: &mut Criterion, gpu: &Gpu) {
             let q = Tensor::from_f32(gpu, "q", n_tokens, cols, &vec![0.1; n_tokens * cols]).expect("room");
             let out = Tensor::new(gpu, "out", n_tokens, cols, Elem::F32).expect("room");
             let scratch = Scratch::new(gpu, n_tokens, n_kv_heads * GROUP, HEAD_DIM).expect("room");
-            let paging = Paging { rows: &rows, block_table: &block_table };
-            let query = Query { q: &q, cache: &cache, paging, window: None, scale: 0.088 };
+            let paging = Paging {
+                rows: &rows,
+                block_table: &block_table,
+            };
+            let query = Query {
+                q: &q,
+                cache: &cache,
+                paging,
+                window: None,
+                scale: 0.088,
+            };
             let (plan, work) = if n_tokens == 1 {
                 let bytes = 2 * ctx * n_kv_heads * HEAD_DIM * kv.bytes();
                 (Plan::Split(n_splits(gpu, 1, n_kv_heads, ctx)), Throughput::Bytes(bytes as u64))
@@ -43,7 +52,9 @@ pub(super) fn bench(criterion: &mut Criterion, gpu: &Gpu) {
                 (Plan::Tiled(tiles), Throughput::Elements((2 * pairs * cols) as u64))
             };
             let name = format!("{kv:?} {n_tokens} rows at {ctx}");
-            super::measure(&mut group, gpu, &name, work, |pass| kernel.dispatch(pass, &query, &plan, &scratch, &out));
+            super::measure(&mut group, gpu, &name, work, |pass| {
+                kernel.dispatch(pass, &query, &plan, &scratch, &out)
+            });
         }
     }
 }

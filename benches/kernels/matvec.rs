@@ -19,7 +19,11 @@ pub(super) fn random(gpu: &Gpu, rows: usize, cols: usize, dtype: DType) -> Matri
 }
 
 pub(super) fn bench(criterion: &mut Criterion, gpu: &Gpu) {
-    let shapes: &[(usize, usize)] = if gpu.caps().cpu { &[(896, 896)] } else { &[(4864, 896), (18_944, 3584), (3584, 18_944)] };
+    let shapes: &[(usize, usize)] = if gpu.caps().cpu {
+        &[(896, 896)]
+    } else {
+        &[(4864, 896), (18_944, 3584), (3584, 18_944)]
+    };
     let mut group = criterion.benchmark_group("matvec");
     let kernel = Matmul::new(gpu, &DType::ALL).expect("it compiles");
     for &(rows, cols) in shapes {
@@ -28,9 +32,17 @@ pub(super) fn bench(criterion: &mut Criterion, gpu: &Gpu) {
             for n_tokens in [1, 4, 8] {
                 let x = Tensor::from_f32(gpu, "x", n_tokens, cols, &vec![0.5; n_tokens * cols]).expect("room");
                 let out = Tensor::new(gpu, "out", n_tokens, rows, Elem::F32).expect("room");
-                let product = Product { weights: &weights, x: &x, bias: None, accumulate: false, out: &out };
+                let product = Product {
+                    weights: &weights,
+                    x: &x,
+                    bias: None,
+                    accumulate: false,
+                    out: &out,
+                };
                 let name = format!("{dtype} {rows}x{cols} x {n_tokens}");
-                super::measure(&mut group, gpu, &name, Throughput::Bytes(weights.bytes()), |pass| kernel.dispatch(pass, &product));
+                super::measure(&mut group, gpu, &name, Throughput::Bytes(weights.bytes()), |pass| {
+                    kernel.dispatch(pass, &product)
+                });
             }
         }
     }

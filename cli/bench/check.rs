@@ -34,10 +34,15 @@ pub(super) fn run(model: &Arc<Model>, seed: u32) -> Result<()> {
     }
     let failed: Vec<&Checked> = all.iter().filter(|checked| !checked.passed()).collect();
     for checked in &failed {
-        eprintln!("check: {} in layer {} is off by {:.3} tolerances", checked.operation, checked.layer, checked.worst);
+        eprintln!(
+            "check: {} in layer {} is off by {:.3} tolerances",
+            checked.operation, checked.layer, checked.worst
+        );
     }
     let n_samples: usize = all.iter().map(|checked| checked.n_samples).sum();
-    let Some(worst) = all.iter().max_by(|a, b| a.worst.total_cmp(&b.worst)) else { bail!("nothing was checked") };
+    let Some(worst) = all.iter().max_by(|a, b| a.worst.total_cmp(&b.worst)) else {
+        bail!("nothing was checked")
+    };
     if !failed.is_empty() {
         bail!("{} of {} checked operations are wrong on this adapter", failed.len(), all.len());
     }
@@ -48,7 +53,11 @@ pub(super) fn run(model: &Arc<Model>, seed: u32) -> Result<()> {
         worst.operation,
         worst.layer,
         worst.worst,
-        if model.config().n_layers <= MAX_LAYERS { "; end to end included" } else { "" },
+        if model.config().n_layers <= MAX_LAYERS {
+            "; end to end included"
+        } else {
+            ""
+        },
     );
     Ok(())
 }

@@ -16,14 +16,20 @@ mod rope; // rotation and cache write
 mod silu_mul; // SwiGLU's middle
 mod topk; // the k largest logits
 
-use std::io::Write;
+use std::{collections::BTreeMap, io::Write};
 
 /// Runs every case of a kernel and fails with all that failed.
 #[track_caller]
 fn check(kernel: &str) {
     let report = qwgpu_suite::run(kernel);
     println!("{kernel} on {report}");
-    log_skips(&report.skipped);
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, reason) in &report.skipped {
+        *reasons.entry(reason).or_default() += 1;
+    }
+    for (reason, n) in reasons {
+        skip(&format!("{n} cases of {kernel} on {}: {reason}", report.adapter));
+    }
     let n = report.failed.len();
     let shown = report.failed[..n.min(12)].join("\n  ");
     assert!(
@@ -34,15 +40,12 @@ fn check(kernel: &str) {
     );
 }
 
-/// A mode that would repeat another one is no loss; it is printed here, and only real losses go to the log.
-fn log_skips(skipped: &[String]) {
-    let log = std::env::var_os("QWGPU_SKIP_LOG");
-    for line in skipped {
-        println!("skipped: {line}");
-        if let Some(path) = log.as_ref().filter(|_| line.ends_with("needs f16")) {
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            file.and_then(|mut file| writeln!(file, "skipped: {line}"))
-                .expect("QWGPU_SKIP_LOG can be written");
-        }
+/// Says what did not run, where the user looks and where the script collects it.
+fn skip(what: &str) {
+    println!("skipped: {what}");
+    if let Some(path) = std::env::var_os("QWGPU_SKIP_LOG").filter(|path| !path.is_empty()) {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        file.and_then(|mut file| writeln!(file, "skipped: {what}"))
+            .expect("QWGPU_SKIP_LOG can be written");
     }
 }

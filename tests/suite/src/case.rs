@@ -129,7 +129,7 @@ pub struct Report {
     /// Largest difference in units of its bound, and the case that had it.
     pub worst: (f64, String),
     /// Cases that did not run, and why.
-    pub skipped: Vec<String>,
+    pub skipped: Vec<(String, &'static str)>,
     /// Cases that failed, and how.
     pub failed: Vec<String>,
 }
@@ -188,7 +188,7 @@ fn run_one(case: &Case, mode: Mode, report: &mut Report) {
     let spared = (case.slow && spared(&gpu)).then_some("slow to compile here, QWGPU_SLOW=1 runs it");
     let no_f16 = (case.needs_f16 && !gpu.caps().f16).then_some("needs f16");
     if let Some(reason) = spared.or(no_f16).or_else(|| mode.repeats_full(&full)) {
-        return report.skipped.push(format!("{name}: {reason}"));
+        return report.skipped.push((name, reason));
     }
     // wgpu's GL backend takes a second thread for a deadlock after a second of waiting; and no pipeline is compiled twice this way
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

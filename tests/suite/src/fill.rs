@@ -51,7 +51,7 @@ pub const fn at(seed: u64, i: u64) -> f32 {
 /// A matrix `[rows, cols]`.
 #[must_use]
 pub fn values(fill: Fill, seed: u64, rows: usize, cols: usize) -> Vec<f32> {
-    let outlier = |row: usize| hash(seed ^ 0x0u64.wrapping_sub(1), row as u64) as usize % cols;
+    let outlier = |row: usize| hash(!seed, row as u64) as usize % cols;
     let element = |i: usize| {
         let plain = at(seed, i as u64);
         match fill {

@@ -94,7 +94,9 @@ impl Shape {
             batch.join(" ")
         );
         let slow = !QUICK.contains(&(kv, head_dim, group));
-        Case::new(stem, name, move |gpu| check(gpu, &self)).with_f16(kv == Elem::F16).slow(slow)
+        Case::new(stem, name, move |gpu| check(gpu, &self))
+            .with_f16(kv == Elem::F16)
+            .slow(slow)
     }
 }
 
