@@ -1,6 +1,6 @@
 //! Standard output, and the outcomes that are no failures of the program.
 //!
-//! Everything that a pipe should receive goes through [`print`], which knows a reader that went away from a real error, and
+//! Everything that a pipe should receive goes through [`print()`], which knows a reader that went away from a real error, and
 //! flushes, because text has to appear as it is made.
 
 use std::io::{self, Write};
@@ -61,7 +61,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
 /// Prints a value as JSON on several lines.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
     print(&(serde_json::to_string_pretty(value)? + "\n"))
 }

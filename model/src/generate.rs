@@ -92,6 +92,8 @@ impl Session {
                 ctx: self.ctx(),
             });
         }
+        // a cancel that came after the last answer had ended is not meant for this one
+        self.take_cancel();
         let started = Instant::now();
         let common = self.ids().iter().zip(prompt).take_while(|(a, b)| a == b).count();
         // the last token runs again at least: its logits are needed

@@ -39,7 +39,7 @@ pub struct Session {
 pub struct CancelHandle(Arc<AtomicBool>);
 
 impl CancelHandle {
-    /// Ends the generation that runs, or the next one, after the batch or token at hand.
+    /// Ends what runs, be it a feed or a generation, after the batch or token at hand.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -10,7 +10,7 @@ const GUARD_ROWS: usize = 2;
 /// A NaN with a payload that no kernel makes: the bits of every guarded element before the run.
 pub const POISON: u32 = 0x7fc0_dead;
 
-/// An f32 or u32 output `[rows, cols]` with [`GUARD_ROWS`] more behind it, all poisoned.
+/// An f32 or u32 output `[rows, cols]` with two rows more behind it, all poisoned.
 #[derive(Debug)]
 pub struct Guarded {
     whole: Tensor,
