@@ -13,6 +13,7 @@ struct Params {
     blocks_per_slot: u32,
     window: u32,   // last positions that are seen, the row's own included; 0: all
     scale: f32,    // 1 / sqrt(head_dim)
+    head_vecs: u32, // HEAD_VECS again, as a bound that no compiler can unroll: CPU drivers took half a minute over it
 }
 var<immediate> params: Params;
 
@@ -43,7 +44,7 @@ fn score_tile(index: u32, tile: u32, first: u32, last: u32) {
     let seen = tile + key >= first && tile + key <= last;
     for (var g = index / KEYS; g < GROUP; g += WORKGROUP / KEYS) {
         var s = 0.0;
-        for (var d = 0u; d < HEAD_VECS; d++) {
+        for (var d = 0u; d < params.head_vecs; d++) {
             s += dot(sh_q[g * HEAD_VECS + d], sh_k[key * KEY_STRIDE + d]);
         }
         sh_p[g * KEYS + key] = select(LOWEST, s * params.scale, seen);
@@ -51,11 +52,11 @@ fn score_tile(index: u32, tile: u32, first: u32, last: u32) {
 }
 
 // New maxima and the factors for the old sums, one invocation a head.
-fn update_maxima(index: u32) {
+fn update_maxima(index: u32, n_keys: u32) {
     if index < GROUP {
         let old = sh_m[index];
         var m = old;
-        for (var key = 0u; key < KEYS; key++) {
+        for (var key = 0u; key < n_keys; key++) {
             m = max(m, sh_p[index * KEYS + key]);
         }
         sh_m[index] = m;
@@ -109,7 +110,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier(); // q, m and the keys are in place
         score_tile(index, key0, first_seen, last_seen);
         workgroupBarrier(); // the scores are in place
-        update_maxima(index);
+        update_maxima(index, n_keys);
         workgroupBarrier(); // the new maxima are in place
         for (var i = index; i < GROUP * KEYS; i += WORKGROUP) {
             let s = sh_p[i];

@@ -13,6 +13,7 @@ struct Params {
     blocks_per_slot: u32,
     window: u32,   // last positions that are seen, the row's own included; 0: all
     scale: f32,    // 1 / sqrt(head_dim)
+    head_vecs: u32, // HEAD_VECS again, as a bound that no compiler can unroll: CPU drivers took half a minute over it
 }
 var<immediate> params: Params;
 
@@ -53,15 +54,15 @@ fn row_start(tile: Tile, kv_head: u32, r: u32) -> u32 {
     return (token * params.n_kv_heads * GROUP + kv_head * GROUP + r % GROUP) * HEAD_VECS;
 }
 
-// Maximum, exponentials and sum of one row of scores.
-fn soften(r: u32) {
+// Maximum, exponentials and sum of the first n_keys scores of one row; the rest is not read again.
+fn soften(r: u32, n_keys: u32) {
     let old = sh_m[r];
     var m = old;
-    for (var key = 0u; key < KEYS; key++) {
+    for (var key = 0u; key < n_keys; key++) {
         m = max(m, sh_p[r * P_STRIDE + key]);
     }
     var sum = 0.0;
-    for (var key = 0u; key < KEYS; key++) {
+    for (var key = 0u; key < n_keys; key++) {
         let s = sh_p[r * P_STRIDE + key];
         let p = select(0.0, exp(s - m), s > LOWEST); // a row may see no key of this tile
         sh_p[r * P_STRIDE + key] = p;
@@ -109,7 +110,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
         var s0 = vec4<f32>(0.0);
         var s1 = vec4<f32>(0.0);
-        for (var slice = 0u; slice < N_SLICES; slice++) {
+        for (var slice = 0u; slice < params.head_vecs / SLICE_VECS; slice++) {
             workgroupBarrier(); // the slice before has been used up; q, m and l are in place
             for (var i = index; i < KEYS * SLICE_VECS; i += WORKGROUP) {
                 let key = i / SLICE_VECS;
@@ -120,7 +121,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 sh_kv[key * SLICE_STRIDE + i % SLICE_VECS] = v;
             }
             workgroupBarrier(); // the slice of keys is in place
-            for (var d = 0u; d < SLICE_VECS; d++) {
+            for (var d = 0u; d < min(SLICE_VECS, params.head_vecs); d++) {
                 let q0 = sh_q[my_row * HEAD_VECS + slice * SLICE_VECS + d];
                 let q1 = sh_q[(my_row + 1u) * HEAD_VECS + slice * SLICE_VECS + d];
                 let k0 = sh_kv[my_col * SLICE_STRIDE + d];
@@ -141,7 +142,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier(); // the scores are in place
         if index < ROWS {
-            soften(index);
+            soften(index, n_keys);
         }
         for (var slice = 0u; slice < N_SLICES; slice++) {
             workgroupBarrier(); // exponentials are in place; the slice before has been used up

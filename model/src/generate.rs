@@ -72,6 +72,7 @@ pub struct Tokens<'s> {
     /// The token that was yielded last and is not in the cache yet.
     last: Option<u32>,
     stop: Option<StopReason>,
+    failed: bool,
     stats: Stats,
     started: Instant,
 }
@@ -120,6 +121,7 @@ impl Session {
             seen,
             last: None,
             stop,
+            failed: false,
             stats,
             started,
         })
@@ -203,13 +205,13 @@ impl Iterator for Tokens<'_> {
     type Item = Result<u32>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.stop.is_some() {
+        if self.failed || self.stop.is_some() {
             return None;
         }
         let next = self.next_token();
         if next.is_err() {
             // an iterator that has failed does not try again
-            self.stop = Some(StopReason::Cancelled);
+            self.failed = true;
         }
         next.transpose()
     }

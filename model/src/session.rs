@@ -171,7 +171,7 @@ impl Session {
         Ok(())
     }
 
-    /// Logits `[vocab_size]` of the last token that was fed.
+    /// Logits `[vocab_size]` of the last token that was fed. A generation with a repetition penalty leaves penalised ones.
     ///
     /// # Errors
     /// [`Error::EmptyPrompt`] when nothing was fed since the last rewind, or a failing device.

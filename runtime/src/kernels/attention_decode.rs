@@ -18,11 +18,12 @@ pub(crate) const BINDINGS: &[Access] = &[
     Access::Write,
 ];
 
-params! { n_kv_heads: u32, n_splits: u32, blocks_per_slot: u32, window: u32, scale: f32 }
+params! { n_kv_heads: u32, n_splits: u32, blocks_per_slot: u32, window: u32, scale: f32, head_vecs: u32 }
 
 #[derive(Debug)]
 pub(crate) struct AttentionDecode {
     pipeline: Handle,
+    head_dim: usize,
 }
 
 impl AttentionDecode {
@@ -34,6 +35,7 @@ impl AttentionDecode {
         };
         Ok(Self {
             pipeline: gpu.pipeline(variant)?,
+            head_dim,
         })
     }
 
@@ -53,6 +55,7 @@ impl AttentionDecode {
             blocks_per_slot: query.paging.block_table.cols() as u32,
             window: query.window.unwrap_or(0) as u32,
             scale: query.scale,
+            head_vecs: self.head_dim as u32 / 4,
         };
         let buffers = [
             &*query.q.buffer,

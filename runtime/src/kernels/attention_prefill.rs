@@ -17,7 +17,7 @@ pub(crate) const BINDINGS: &[Access] = &[
     Access::Write,
 ];
 
-params! { n_kv_heads: u32, blocks_per_slot: u32, window: u32, scale: f32 }
+params! { n_kv_heads: u32, blocks_per_slot: u32, window: u32, scale: f32, head_vecs: u32 }
 
 const TILE_ROWS: usize = 32;
 
@@ -44,6 +44,7 @@ pub fn tiles(slots: &[u32], group_size: usize) -> Vec<[u32; 2]> {
 #[derive(Debug)]
 pub(crate) struct AttentionPrefill {
     pipeline: Handle,
+    head_dim: usize,
 }
 
 impl AttentionPrefill {
@@ -55,6 +56,7 @@ impl AttentionPrefill {
         };
         Ok(Self {
             pipeline: gpu.pipeline(variant)?,
+            head_dim,
         })
     }
 
@@ -65,6 +67,7 @@ impl AttentionPrefill {
             blocks_per_slot: query.paging.block_table.cols() as u32,
             window: query.window.unwrap_or(0) as u32,
             scale: query.scale,
+            head_vecs: self.head_dim as u32 / 4,
         };
         let buffers = [
             &*query.q.buffer,
