@@ -18,7 +18,7 @@ type Group<'c> = BenchmarkGroup<'c, WallTime>;
 
 /// The device, or a reason to bench nothing.
 fn device() -> Option<Arc<Gpu>> {
-    match gpu(Mode::Full) {
+    match gpu(Mode::Native) {
         Ok(gpu) if gpu.caps().timestamps => Some(gpu),
         Ok(gpu) => {
             println!("skipped: {} has no timestamps", gpu.info().label());

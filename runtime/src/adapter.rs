@@ -58,7 +58,7 @@ impl AdapterInfo {
 }
 
 /// What to open a [`crate::Gpu`] with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct GpuOptions {
     /// Index or part of the name (case ignored) of the adapter; `None` takes the best.
     pub adapter: Option<String>,
@@ -70,6 +70,22 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Pretend that no binding may be larger than this, in bytes: how tests split small matrices.
     pub max_binding: Option<u64>,
+    /// Whether optional paths must compute a known case right before they are used. The test suite turns it off: it is there to
+    /// find what this would hide.
+    pub self_test: bool,
+}
+
+impl Default for GpuOptions {
+    fn default() -> Self {
+        Self {
+            adapter: None,
+            disabled: Disabled::default(),
+            sources: Sources::default(),
+            checked: false,
+            max_binding: None,
+            self_test: true,
+        }
+    }
 }
 
 impl GpuOptions {
@@ -85,7 +101,7 @@ impl GpuOptions {
             disabled: Disabled::from_env()?,
             sources,
             checked: text("QWGPU_CHECKED").is_some_and(|value| value != "0"),
-            max_binding: None,
+            ..Self::default()
         })
     }
 }

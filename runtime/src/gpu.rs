@@ -171,6 +171,14 @@ impl Gpu {
         Ok(lock(&self.pipelines).entry(variant).or_insert(pipeline).clone())
     }
 
+    /// The variants that passes have dispatched so far: what a test run has covered.
+    #[must_use]
+    pub fn dispatched(&self) -> Vec<Variant> {
+        let pipelines = lock(&self.pipelines);
+        let dispatched = pipelines.iter().filter(|(_, pipeline)| pipeline.dispatched.load(Ordering::Relaxed));
+        dispatched.map(|(variant, _)| *variant).collect()
+    }
+
     /// Pipelines compiled so far.
     #[must_use]
     pub fn n_pipelines(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Recording dispatches, copies and timestamps, and submitting them.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytemuck::NoUninit;
 
@@ -136,6 +136,7 @@ impl<'g> Pass<'g> {
             pipeline.variant.stem()
         );
         let group = self.gpu.bind_group(pipeline, buffers);
+        pipeline.dispatched.store(true, Ordering::Relaxed);
         if self.timer.is_some() {
             self.begin_timed(pipeline.variant.stem());
         }

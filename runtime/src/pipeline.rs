@@ -1,6 +1,6 @@
 //! From a [`Variant`] to a compute pipeline with an explicit layout.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{borrow::Cow, collections::HashSet, sync::atomic::AtomicBool};
 
 use qwgpu_shaders::{Variant, compose};
 
@@ -20,6 +20,8 @@ pub(crate) enum Access {
 pub(crate) struct Pipeline {
     pub(crate) variant: Variant,
     pub(crate) raw: wgpu::ComputePipeline,
+    /// Whether a pass has used it.
+    pub(crate) dispatched: AtomicBool,
     layout: wgpu::BindGroupLayout,
 }
 
@@ -81,7 +83,12 @@ impl Pipeline {
                 reason: error.to_string(),
             });
         }
-        Ok(Self { variant, raw, layout })
+        Ok(Self {
+            variant,
+            raw,
+            dispatched: AtomicBool::new(false),
+            layout,
+        })
     }
 
     pub(crate) fn bind(&self, device: &wgpu::Device, buffers: &[&Buffer]) -> wgpu::BindGroup {

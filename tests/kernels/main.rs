@@ -1,6 +1,7 @@
 //! Every kernel against its plain-loop reference, on the adapter that `QWGPU_TEST_ADAPTER` names; the cases live in `qwgpu-suite`.
 //!
-//! What cannot run on an adapter is printed and appended to the file that `QWGPU_SKIP_LOG` names.
+//! The quick tier runs; `QWGPU_SLOW=1` runs the full one. What cannot run on an adapter is printed and appended to the file that
+//! `QWGPU_SKIP_LOG` names.
 
 mod argmax; // greedy choice
 mod attention_decode; // few rows, split over the context
@@ -16,28 +17,29 @@ mod rope; // rotation and cache write
 mod silu_mul; // SwiGLU's middle
 mod topk; // the k largest logits
 
-use std::{collections::BTreeMap, io::Write};
+use std::io::Write;
+
+use qwgpu_suite::{Devices, Selection, Tier};
 
 /// Runs every case of a kernel and fails with all that failed.
 #[track_caller]
 fn check(kernel: &str) {
-    let report = qwgpu_suite::run(kernel);
+    static DEVICES: std::sync::OnceLock<Devices> = std::sync::OnceLock::new();
+    let devices = DEVICES.get_or_init(Devices::from_env);
+    let slow = std::env::var("QWGPU_SLOW").as_deref() == Ok("1");
+    let tier = if slow { Tier::Full } else { Tier::Quick };
+    let report = qwgpu_suite::run(devices, &Selection::kernel(kernel, tier), &mut |_| true);
+    let report = report.unwrap_or_else(|error| panic!("{kernel}: {error}"));
     println!("{kernel} on {report}");
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, reason) in &report.skipped {
-        *reasons.entry(reason).or_default() += 1;
+    for ((kernel, reason), n) in report.skips() {
+        skip(&format!("{n} cases of {kernel} on {}: {reason}", report.adapter.label()));
     }
-    for (reason, n) in reasons {
-        skip(&format!("{n} cases of {kernel} on {}: {reason}", report.adapter));
-    }
-    let n = report.failed.len();
-    let shown = report.failed[..n.min(12)].join("\n  ");
-    assert!(
-        report.passed(),
-        "{kernel} on {}: {} passed, {n} failed:\n  {shown}",
-        report.adapter,
-        report.n_passed
-    );
+    let failures: Vec<String> = report
+        .failures()
+        .take(12)
+        .map(|(case, failure)| format!("{} {} {}: {failure}", case.id, case.mode.name(), case.name))
+        .collect();
+    assert!(report.passed(), "{kernel} on {report}:\n  {}", failures.join("\n  "));
 }
 
 /// Says what did not run, where the user looks and where the script collects it.

@@ -1,33 +1,52 @@
-//! Cases as data, and the runner that executes them.
-//!
-//! A run without a single executed case is a failure, and every case that did not run says why: silence never passes for success.
+//! Cases as data, and what running one gives.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt, sync::Arc};
 
 use qwgpu_runtime::Gpu;
 
-use crate::{
-    cases,
-    device::{Mode, gpu},
-};
+use crate::{Axis, Mode};
 
 type Run = Box<dyn Fn(&Arc<Gpu>) -> Result<Outcome, Failure> + Send + Sync>;
+
+/// How much is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// A minute or so: every kernel, every kind of value, the edges of every tile.
+    #[default]
+    Quick,
+    /// Everything, so that every variant that the adapter offers has run.
+    Full,
+}
+
+/// How large the shapes of real models are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// For CPU drivers: all columns, and rows for two tiles and a bit.
+    Cut,
+    /// As the models have them.
+    Real,
+}
+
+impl Scale {
+    /// What suits an adapter.
+    #[must_use]
+    pub fn of(gpu: &Gpu) -> Self {
+        if gpu.caps().cpu { Self::Cut } else { Self::Real }
+    }
+}
 
 /// One kernel with one input.
 pub struct Case {
     /// The kernel's stem.
     pub kernel: &'static str,
-    /// What is particular about the input.
+    /// What is particular about the input; unique for its kernel.
     pub name: String,
-    /// Under which capabilities it says something new.
-    pub modes: &'static [Mode],
+    /// What decides the variant, and so the modes in which it says something new.
+    pub axes: &'static [Axis],
     /// Whether it cannot run without the f16 type.
     pub needs_f16: bool,
-    /// Whether a driver that compiles for seconds is spared it; see [`Case::slow`].
-    pub slow: bool,
+    /// The smallest tier that it belongs to.
+    pub tier: Tier,
     run: Run,
 }
 
@@ -38,7 +57,7 @@ impl fmt::Debug for Case {
 }
 
 impl Case {
-    /// A case that runs in [`Mode::Full`] alone.
+    /// A case of the full tier that runs in [`Mode::Native`] alone.
     pub fn new(
         kernel: &'static str,
         name: impl Into<String>,
@@ -47,17 +66,17 @@ impl Case {
         Self {
             kernel,
             name: name.into(),
-            modes: &[Mode::Full],
+            axes: &[],
             needs_f16: false,
-            slow: false,
+            tier: Tier::Full,
             run: Box::new(run),
         }
     }
 
-    /// The same in these modes.
+    /// The same, in every mode that takes one of these away.
     #[must_use]
-    pub fn in_modes(self, modes: &'static [Mode]) -> Self {
-        Self { modes, ..self }
+    pub fn over(self, axes: &'static [Axis]) -> Self {
+        Self { axes, ..self }
     }
 
     /// The same, skipped where there is no f16.
@@ -66,16 +85,34 @@ impl Case {
         Self { needs_f16, ..self }
     }
 
-    /// The same, for the slow tier alone on drivers that compile for seconds.
+    /// The same, in the quick tier too if `quick`.
     #[must_use]
-    pub fn slow(self, slow: bool) -> Self {
-        Self { slow, ..self }
+    pub fn quick(self, quick: bool) -> Self {
+        let tier = if quick { Tier::Quick } else { Tier::Full };
+        Self { tier, ..self }
     }
-}
 
-/// llvmpipe takes 2 to 5 s to compile one attention kernel, so it runs a few of each only, unless `QWGPU_SLOW` is 1.
-fn spared(gpu: &Gpu) -> bool {
-    gpu.info().name.contains("llvmpipe") && std::env::var("QWGPU_SLOW").as_deref() != Ok("1")
+    /// What `--repro` takes: ten hexadecimal digits that stay the same as long as the case does.
+    #[must_use]
+    pub fn id(&self, mode: Mode) -> String {
+        // FNV-1a (Fowler, Noll and Vo), 64 bits
+        let text = format!("{} {} {}", self.kernel, mode.name(), self.name);
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        format!("{:010x}", hash >> 24)
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When the kernel is wrong, or the device has failed.
+    pub fn run(&self, gpu: &Arc<Gpu>) -> Result<Outcome, Failure> {
+        match (self.run)(gpu) {
+            Ok(outcome) if outcome.n_values == 0 => Err(Failure::new("compared nothing")),
+            other => other,
+        }
+    }
 }
 
 /// What a case that passed has compared.
@@ -85,6 +122,12 @@ pub struct Outcome {
     pub n_values: usize,
     /// Largest difference, in units of its bound.
     pub worst: f64,
+    /// Largest difference.
+    pub max_abs: f64,
+    /// Sum of the squared differences.
+    pub error: f64,
+    /// Sum of the squared expected values.
+    pub power: f64,
 }
 
 impl Outcome {
@@ -94,114 +137,79 @@ impl Outcome {
         Self {
             n_values: self.n_values + other.n_values,
             worst: self.worst.max(other.worst),
+            max_abs: self.max_abs.max(other.max_abs),
+            error: self.error + other.error,
+            power: self.power + other.power,
+        }
+    }
+
+    /// Normalised mean square error: the squared differences over the squared expected values.
+    #[must_use]
+    pub fn nmse(&self) -> f64 {
+        if self.error == 0.0 {
+            0.0
+        } else {
+            self.error / self.power.max(f64::from(f32::MIN_POSITIVE))
         }
     }
 }
 
+/// One value that is off.
+#[derive(Clone, Debug)]
+pub struct Mismatch {
+    /// Where, as `[row, column]` or in words.
+    pub at: String,
+    /// What the adapter computed.
+    pub got: String,
+    /// What the reference says, with its bound.
+    pub expected: String,
+}
+
 /// Why a case failed.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Failure(String);
+#[error("{reason}")]
+pub struct Failure {
+    /// In one sentence.
+    pub reason: String,
+    /// The first values that are off, [`Failure::MAX_MISMATCHES`] at most.
+    pub mismatches: Vec<Mismatch>,
+}
 
 impl Failure {
+    /// Mismatches that are kept for a full dump.
+    pub const MAX_MISMATCHES: usize = 64;
+
     /// A failure with these words.
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
+        Self {
+            reason: reason.into(),
+            mismatches: Vec::new(),
+        }
     }
 }
 
 impl From<qwgpu_runtime::Error> for Failure {
     fn from(error: qwgpu_runtime::Error) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
     }
 }
 
-/// What a run came to.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// The adapter that ran.
-    pub adapter: String,
-    /// Cases that passed, each mode counted.
-    pub n_passed: usize,
-    /// Values compared.
-    pub n_values: usize,
-    /// Largest difference in units of its bound, and the case that had it.
-    pub worst: (f64, String),
-    /// Cases that did not run, and why.
-    pub skipped: Vec<(String, &'static str)>,
-    /// Cases that failed, and how.
-    pub failed: Vec<String>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Report {
-    /// Whether at least one case ran and none failed.
-    #[must_use]
-    pub fn passed(&self) -> bool {
-        self.n_passed > 0 && self.failed.is_empty()
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (passed, failed, skipped) = (self.n_passed, self.failed.len(), self.skipped.len());
-        write!(
-            f,
-            "{}: {passed} passed, {failed} failed, {skipped} skipped; {} values",
-            self.adapter, self.n_values
-        )?;
-        write!(f, ", worst at {:.2} of its bound ({})", self.worst.0, self.worst.1)
-    }
-}
-
-/// Runs every case of one kernel.
-#[must_use]
-pub fn run(kernel: &str) -> Report {
-    run_all(cases::all().into_iter().filter(|case| case.kernel == kernel))
-}
-
-/// Runs these cases.
-pub fn run_all(cases: impl IntoIterator<Item = Case>) -> Report {
-    let mut report = Report::default();
-    match gpu(Mode::Full) {
-        Ok(gpu) => report.adapter = gpu.info().label(),
-        Err(error) => {
-            report.failed.push(error);
-            return report;
-        }
-    }
-    for case in cases {
-        for &mode in case.modes {
-            run_one(&case, mode, &mut report);
-        }
-    }
-    report
-}
-
-fn run_one(case: &Case, mode: Mode, report: &mut Report) {
-    let name = format!("{} {} ({})", case.kernel, case.name, mode.name());
-    let result = gpu(Mode::Full).and_then(|full| Ok((full, gpu(mode)?)));
-    let (full, gpu) = match result {
-        Ok(gpus) => gpus,
-        Err(error) => return report.failed.push(format!("{name}: {error}")),
-    };
-    let spared = (case.slow && spared(&gpu)).then_some("slow to compile here, QWGPU_SLOW=1 runs it");
-    let no_f16 = (case.needs_f16 && !gpu.caps().f16).then_some("needs f16");
-    if let Some(reason) = spared.or(no_f16).or_else(|| mode.repeats_full(&full)) {
-        return report.skipped.push((name, reason));
-    }
-    // wgpu's GL backend takes a second thread for a deadlock after a second of waiting; and no pipeline is compiled twice this way
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    match (case.run)(&gpu) {
-        Ok(outcome) if outcome.n_values == 0 => report.failed.push(format!("{name}: compared nothing")),
-        Ok(outcome) => {
-            report.n_passed += 1;
-            report.n_values += outcome.n_values;
-            if outcome.worst >= report.worst.0 {
-                report.worst = (outcome.worst, name);
-            }
-        }
-        Err(failure) => report.failed.push(format!("{name}: {failure}")),
+    #[test]
+    fn ids_differ_in_kernel_mode_and_name() {
+        let case = |kernel, name| Case::new(kernel, name, |_| Ok(Outcome::default()));
+        let ids = [
+            case("a", "x").id(Mode::Native),
+            case("a", "x").id(Mode::NoF16),
+            case("a", "y").id(Mode::Native),
+            case("b", "x").id(Mode::Native),
+        ];
+        let different: std::collections::HashSet<&String> = ids.iter().collect();
+        assert_eq!(different.len(), 4, "{ids:?}");
+        assert!(ids.iter().all(|id| id.len() == 10), "{ids:?}");
     }
 }

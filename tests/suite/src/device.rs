@@ -1,78 +1,70 @@
 //! The devices that cases run on: one adapter, opened once as it is and once for each set of capabilities taken away.
-//!
-//! `QWGPU_TEST_ADAPTER` (index or part of the name) chooses the adapter; without it `QWGPU_ADAPTER` and the runtime's default do.
 
 use std::sync::{Arc, OnceLock};
 
-use qwgpu_runtime::{Error, Gpu, GpuOptions, Pass, Result};
+use qwgpu_runtime::{Error, Gpu, GpuOptions, Pass, Result, Variant};
 
-/// What is taken away from the adapter, so that portable twins run on a machine that would never choose them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Nothing.
-    Full,
-    /// Subgroup operations.
-    NoSubgroup,
-    /// The f16 type.
-    NoF16,
-    /// Bindings above [`Mode::SMALL_BINDING`], so that small matrices are split into parts.
-    SmallBinding,
+use crate::Mode;
+
+type Opened = std::result::Result<Arc<Gpu>, String>;
+
+/// One adapter in every [`Mode`], each opened on first use.
+#[derive(Debug)]
+pub struct Devices {
+    adapter: Option<String>,
+    opened: [OnceLock<Opened>; Mode::ALL.len()],
 }
 
-impl Mode {
-    /// Every mode.
-    pub const ALL: [Self; 4] = [Self::Full, Self::NoSubgroup, Self::NoF16, Self::SmallBinding];
-
-    /// Bytes of the largest binding in [`Mode::SmallBinding`]: a few rows of a test matrix, yet room for its activations.
-    pub const SMALL_BINDING: u64 = 64 << 10;
-
-    /// The name that reports show.
+impl Devices {
+    /// The adapter with this index or this in its name; `None` takes the one of `QWGPU_ADAPTER`, else the best.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::NoSubgroup => "no subgroup",
-            Self::NoF16 => "no f16",
-            Self::SmallBinding => "small binding",
+    pub const fn new(adapter: Option<String>) -> Self {
+        Self {
+            adapter,
+            opened: [const { OnceLock::new() }; Mode::ALL.len()],
         }
     }
 
-    /// Why this mode would only repeat [`Mode::Full`] on `gpu`, if it would.
+    /// The one that `QWGPU_TEST_ADAPTER` names.
     #[must_use]
-    pub fn repeats_full(self, gpu: &Gpu) -> Option<&'static str> {
-        match self {
-            Self::NoSubgroup if !gpu.caps().subgroup => Some("the adapter has no subgroups to take away"),
-            Self::NoF16 if !gpu.caps().f16 => Some("the adapter has no f16 to take away"),
-            _ => None,
-        }
+    pub fn from_env() -> Self {
+        Self::new(std::env::var("QWGPU_TEST_ADAPTER").ok().filter(|name| !name.is_empty()))
     }
 
-    fn open(self) -> Result<Arc<Gpu>> {
+    fn open(&self, mode: Mode) -> Result<Arc<Gpu>> {
         let mut options = GpuOptions::from_env()?;
-        if let Ok(adapter) = std::env::var("QWGPU_TEST_ADAPTER")
-            && !adapter.is_empty()
-        {
-            options.adapter = Some(adapter);
-        }
-        match self {
-            Self::Full => {}
-            Self::NoSubgroup => options.disabled.subgroup = true,
-            Self::NoF16 => options.disabled.f16 = true,
-            Self::SmallBinding => options.max_binding = Some(Self::SMALL_BINDING),
-        }
+        options.adapter = self.adapter.clone().or(options.adapter);
+        // a driver that lies about f16 or subgroups is what the suite is there to find
+        options.self_test = false;
+        mode.restrict(&mut options);
         Gpu::open(&options)
     }
+
+    /// The device for `mode`.
+    ///
+    /// # Errors
+    /// What went wrong when it was opened, in words: it is told to every case that asks.
+    pub fn get(&self, mode: Mode) -> Opened {
+        self.opened[mode as usize]
+            .get_or_init(|| self.open(mode).map_err(|error| error.to_string()))
+            .clone()
+    }
+
+    /// The variants that any of its devices has dispatched.
+    #[must_use]
+    pub fn dispatched(&self) -> Vec<Variant> {
+        let gpus = self.opened.iter().filter_map(|opened| opened.get()?.as_ref().ok());
+        gpus.flat_map(|gpu| gpu.dispatched()).collect()
+    }
 }
 
-/// The process's device for `mode`, opened on first use.
+/// The process's own device for `mode`, of the adapter that `QWGPU_TEST_ADAPTER` names: for tests and benches.
 ///
 /// # Errors
-/// What went wrong when it was opened, in words: it is told to every case that asks.
-pub fn gpu(mode: Mode) -> std::result::Result<Arc<Gpu>, String> {
-    static DEVICES: [OnceLock<std::result::Result<Arc<Gpu>, String>>; 4] = [const { OnceLock::new() }; 4];
-    DEVICES[mode as usize]
-        .get_or_init(|| mode.open().map_err(|error| error.to_string()))
-        .clone()
+/// As [`Devices::get`].
+pub fn gpu(mode: Mode) -> Opened {
+    static DEVICES: OnceLock<Devices> = OnceLock::new();
+    DEVICES.get_or_init(Devices::from_env).get(mode)
 }
 
 /// GPU time in nanoseconds of everything that `record` records, for benchmarks; `None` where the adapter has no timestamps.

@@ -2,7 +2,7 @@
 
 use qwgpu_runtime::{Elem, Gpu, Result, Tensor};
 
-use crate::case::Failure;
+use crate::Failure;
 
 /// Rows of poison behind each output and input.
 const GUARD_ROWS: usize = 2;
@@ -15,6 +15,8 @@ pub const POISON: u32 = 0x7fc0_dead;
 pub struct Guarded {
     whole: Tensor,
     out: Tensor,
+    /// Whether the output was poisoned too, so that every element has to be written.
+    poisoned: bool,
 }
 
 impl Guarded {
@@ -26,7 +28,11 @@ impl Guarded {
         let whole = Tensor::new(gpu, "guarded", rows + GUARD_ROWS, cols, elem)?;
         whole.write(gpu, &vec![POISON; (rows + GUARD_ROWS) * cols]);
         let out = whole.narrow(rows);
-        Ok(Self { whole, out })
+        Ok(Self {
+            whole,
+            out,
+            poisoned: true,
+        })
     }
 
     /// The same, but holding `values` instead of poison: for kernels that add to what is there.
@@ -36,7 +42,10 @@ impl Guarded {
     pub fn holding(gpu: &Gpu, rows: usize, cols: usize, values: &[f32]) -> Result<Self> {
         let guarded = Self::new(gpu, rows, cols, Elem::F32)?;
         guarded.out.write(gpu, values);
-        Ok(guarded)
+        Ok(Self {
+            poisoned: false,
+            ..guarded
+        })
     }
 
     /// The part that a kernel may write.
@@ -46,13 +55,17 @@ impl Guarded {
     }
 
     fn split<T: Copy>(&self, mut all: Vec<T>, bits: impl Fn(T) -> u32) -> std::result::Result<Vec<T>, Failure> {
-        let n = self.out.rows() * self.out.cols();
+        let (n, cols) = (self.out.rows() * self.out.cols(), self.out.cols());
         if let Some(i) = all[n..].iter().position(|&x| bits(x) != POISON) {
             return Err(Failure::new(format!(
-                "wrote {i} elements past the end of [{}, {}]",
-                self.out.rows(),
-                self.out.cols()
+                "wrote {i} elements past the end of [{}, {cols}]",
+                self.out.rows()
             )));
+        }
+        if self.poisoned
+            && let Some(i) = all[..n].iter().position(|&x| bits(x) == POISON)
+        {
+            return Err(Failure::new(format!("never wrote [{}, {}]", i / cols, i % cols)));
         }
         all.truncate(n);
         Ok(all)
@@ -61,7 +74,7 @@ impl Guarded {
     /// The output, after everything submitted has run.
     ///
     /// # Errors
-    /// When the guard was written to, or the device has failed.
+    /// When the guard was written to, an element was not, or the device has failed.
     pub fn read_f32(&self, gpu: &Gpu) -> std::result::Result<Vec<f32>, Failure> {
         self.split(self.whole.read_f32(gpu)?, f32::to_bits)
     }

@@ -1,9 +1,9 @@
 //! What decides whether a kernel is right: cases as data, seeded fills, tolerances, guarded outputs and a runner.
 //!
 //! A [`Case`] names a kernel and one shape of input; the runner executes it on the adapter as it is and again with capabilities
-//! taken away ([`Mode`]), and compares every output with the kernel's own `reference` in f64. Tolerances are computed for each
-//! element from the type and the length of its sum ([`compare`]), never guessed. It prints nothing: a [`Report`] says what ran,
-//! what was skipped and why, and what failed. Used by `tests/kernels`, and by everything else that wants to trust an adapter.
+//! taken away ([`Mode`]), and compares outputs with the kernel's own `reference` in f64. Tolerances are computed for each element
+//! from the type and the length of its sum ([`compare`]), never guessed. It prints nothing: a [`Report`] says what ran, what was
+//! skipped and why, and what failed. Used by `qwgpu test` and by `tests/kernels`.
 
 pub mod cases;
 pub mod compare;
@@ -12,7 +12,15 @@ pub mod fill;
 mod case;
 mod device;
 mod guard;
+mod mode;
+mod report;
+mod run;
+mod select;
 
-pub use case::{Case, Failure, Outcome, Report, run, run_all};
-pub use device::{Mode, gpu, timings};
+pub use case::{Case, Failure, Mismatch, Outcome, Scale, Tier};
+pub use device::{Devices, gpu, timings};
 pub use guard::{Guarded, POISON, padded};
+pub use mode::{Axis, Mode};
+pub use report::{CaseResult, Counts, Report, Status};
+pub use run::{Event, run};
+pub use select::{Selection, label};

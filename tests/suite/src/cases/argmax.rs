@@ -3,9 +3,9 @@
 use qwgpu_runtime::{Elem, Gpu, Pass, kernels::argmax};
 
 use super::Checked;
-use crate::{Case, Guarded, Mode, compare, fill, padded};
+use crate::{Axis, Case, Guarded, compare, fill, padded};
 
-const MODES: &[Mode] = &[Mode::Full, Mode::NoSubgroup];
+const AXES: &[Axis] = &[Axis::Subgroup];
 
 /// What is put into the plain logits.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,11 @@ pub(super) fn cases() -> Vec<Case> {
     ] {
         for twist in TWISTS {
             let name = format!("{n_valid} of [{n_rows}, {cols}], {twist:?}");
-            cases.push(Case::new("argmax", name, move |gpu| check(gpu, cols, n_valid, n_rows, twist)).in_modes(MODES));
+            cases.push(
+                Case::new("argmax", name, move |gpu| check(gpu, cols, n_valid, n_rows, twist))
+                    .over(AXES)
+                    .quick(true),
+            );
         }
     }
     cases
@@ -83,5 +87,5 @@ fn check(gpu: &Gpu, cols: usize, n_valid: usize, n_rows: usize, twist: Twist) ->
     kernel.dispatch(&mut pass, &input, n_valid, ids.out());
     pass.submit();
     let expected: Vec<u32> = logits.chunks_exact(cols).map(|row| argmax::reference(&row[..n_valid])).collect();
-    compare::exact("ids", &ids.read_u32(gpu)?, &expected)
+    compare::exact("ids", 1, &ids.read_u32(gpu)?, &expected)
 }

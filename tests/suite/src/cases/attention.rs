@@ -93,10 +93,10 @@ impl Shape {
             "{how} {kv:?} {n_kv_heads} x {group} heads of {head_dim}, rows {}{window}, x{sharpness}",
             batch.join(" ")
         );
-        let slow = !QUICK.contains(&(kv, head_dim, group));
+        let quick = QUICK.contains(&(kv, head_dim, group));
         Case::new(stem, name, move |gpu| check(gpu, &self))
             .with_f16(kv == Elem::F16)
-            .slow(slow)
+            .quick(quick)
     }
 }
 
@@ -311,6 +311,7 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
         let what = format!("row {t}, head {h}");
         outcome = outcome.and(compare::elements(
             &what,
+            s.head_dim,
             &got[head.clone()],
             expected(s, &data, t, h, &data.q[head], scale),
         )?);

@@ -3,9 +3,9 @@
 use qwgpu_runtime::{DType, Elem, Gpu, Matrix, Pass, Tensor, kernels::Row, kernels::embed, narrow, widen};
 
 use super::Checked;
-use crate::{Case, Guarded, Mode, compare, fill, fill::Fill};
+use crate::{Axis, Case, Guarded, compare, fill, fill::Fill};
 
-const MODES: &[Mode] = &[Mode::Full, Mode::NoF16, Mode::SmallBinding];
+const AXES: &[Axis] = &[Axis::F16, Axis::Binding];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -13,7 +13,11 @@ pub(super) fn cases() -> Vec<Case> {
         // one group of eight; a few; more than a workgroup of 64; enough rows for several parts
         for (vocab, d_model, n_tokens) in [(1, 8, 1), (5, 64, 3), (37, 520, 9), (100, 896, 15), (63, 1160, 2)] {
             let name = format!("{dtype} [{vocab}, {d_model}] of {n_tokens} tokens");
-            cases.push(Case::new("embed", name, move |gpu| check(gpu, dtype, vocab, d_model, n_tokens)).in_modes(MODES));
+            cases.push(
+                Case::new("embed", name, move |gpu| check(gpu, dtype, vocab, d_model, n_tokens))
+                    .over(AXES)
+                    .quick(true),
+            );
         }
     }
     cases
@@ -54,5 +58,5 @@ fn check(gpu: &Gpu, dtype: DType, vocab: usize, d_model: usize, n_tokens: usize)
     let mut pass = Pass::new(gpu);
     kernel.dispatch(&mut pass, &weights, &rows, out.out());
     pass.submit();
-    compare::exact("out", &out.read_f32(gpu)?, &embed::reference(&stored, d_model, &tokens))
+    compare::exact("out", d_model, &out.read_f32(gpu)?, &embed::reference(&stored, d_model, &tokens))
 }

@@ -4,18 +4,22 @@ use qwgpu_runtime::{DType, Gpu, Matrix, Pass, kernels::fill_random};
 
 use super::Checked;
 use crate::{
-    Case, Failure, Mode,
+    Axis, Case, Failure,
     compare::{self, EPS16, EPS32, Expected},
 };
 
-const MODES: &[Mode] = &[Mode::Full, Mode::SmallBinding];
+const AXES: &[Axis] = &[Axis::Binding];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for dtype in DType::ALL {
         for (rows, cols, seed) in [(1, 8, 0), (3, 24, 1), (65, 896, 77), (130, 1160, u32::MAX)] {
             let name = format!("{dtype} [{rows}, {cols}], seed {seed}");
-            cases.push(Case::new("fill_random", name, move |gpu| check(gpu, dtype, rows, cols, seed)).in_modes(MODES));
+            cases.push(
+                Case::new("fill_random", name, move |gpu| check(gpu, dtype, rows, cols, seed))
+                    .over(AXES)
+                    .quick(true),
+            );
         }
     }
     cases
@@ -53,5 +57,5 @@ fn check(gpu: &Gpu, dtype: DType, rows: usize, cols: usize, seed: u32) -> Checke
             },
         }
     });
-    compare::elements("weights", &got, expected)
+    compare::elements("weights", cols, &got, expected)
 }

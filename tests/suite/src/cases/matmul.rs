@@ -8,14 +8,14 @@ use qwgpu_runtime::{
 
 use super::Checked;
 use crate::{
-    Case, Guarded, Mode,
+    Axis, Case, Guarded,
     compare::{self, Expected},
     fill,
     fill::Fill,
     padded,
 };
 
-const MODES: &[Mode] = &[Mode::Full, Mode::NoSubgroup, Mode::NoF16];
+const AXES: &[Axis] = &[Axis::Subgroup, Axis::F16];
 const TOKENS: [usize; 13] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 63, 64, 65, 130];
 const COLS: [usize; 10] = [8, 24, 32, 40, 256, 264, 512, 520, 896, 1160];
 const ROWS: [usize; 9] = [1, 2, 3, 5, 63, 64, 65, 127, 130];
@@ -73,9 +73,9 @@ pub(super) fn cases() -> Vec<Case> {
                     tiled: false,
                     fill: Fill::Plain,
                 };
-                cases.push(shape.case().in_modes(MODES));
+                cases.push(shape.case().over(AXES).quick(true));
                 if n_tokens <= 8 && j == 0 {
-                    cases.push(Shape { tiled: true, ..shape }.case().in_modes(MODES));
+                    cases.push(Shape { tiled: true, ..shape }.case().over(AXES).quick(true));
                 }
             }
         }
@@ -105,7 +105,7 @@ pub(super) fn cases() -> Vec<Case> {
                 tiled: false,
                 fill: Fill::Plain,
             };
-            cases.push(shape.case().in_modes(&[Mode::SmallBinding]));
+            cases.push(shape.case().over(&[Axis::Binding]).quick(true));
         }
     }
     cases
@@ -153,5 +153,5 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
             bound: compare::sum_bound(s.cols, magnitude),
         }
     });
-    compare::elements("out", &out.read_f32(gpu)?, expected)
+    compare::elements("out", s.rows, &out.read_f32(gpu)?, expected)
 }

@@ -12,11 +12,11 @@ mod rope;
 mod silu_mul;
 mod topk;
 
-use crate::Case;
+use crate::{Case, Scale};
 
 /// Every case of every kernel.
 #[must_use]
-pub fn all() -> Vec<Case> {
+pub fn all(_scale: Scale) -> Vec<Case> {
     let lists = [
         argmax::cases(),
         attention::cases(),

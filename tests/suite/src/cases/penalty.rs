@@ -22,7 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
     ] {
         for factor in [1.0, 1.1, 0.5] {
             let name = format!("{n_ids} ids in row {row} of [{n_rows}, {cols}], {factor}");
-            cases.push(Case::new("penalty", name, move |gpu| check(gpu, cols, n_rows, row, n_ids, factor)));
+            cases.push(Case::new("penalty", name, move |gpu| check(gpu, cols, n_rows, row, n_ids, factor)).quick(true));
         }
     }
     cases
@@ -53,5 +53,5 @@ fn check(gpu: &Gpu, cols: usize, n_rows: usize, row: usize, n_ids: usize, factor
             bound: 5.0 * EPS32 * value.abs(),
         };
     }
-    compare::elements("logits", &out.read_f32(gpu)?, expected)
+    compare::elements("logits", cols, &out.read_f32(gpu)?, expected)
 }

@@ -4,14 +4,14 @@ use qwgpu_runtime::{Elem, Gpu, Pass, Tensor, kernels::rms_norm};
 
 use super::Checked;
 use crate::{
-    Case, Guarded, Mode,
+    Axis, Case, Guarded,
     compare::{self, Expected, TINY},
     fill,
     fill::Fill,
     padded,
 };
 
-const MODES: &[Mode] = &[Mode::Full, Mode::NoSubgroup];
+const AXES: &[Axis] = &[Axis::Subgroup];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -26,7 +26,11 @@ pub(super) fn cases() -> Vec<Case> {
     ] {
         for fill in Fill::ALL {
             let name = format!("[{n_tokens}, {d_model}] from row {first_row}, {fill}");
-            cases.push(Case::new("rms_norm", name, move |gpu| check(gpu, d_model, n_tokens, first_row, fill)).in_modes(MODES));
+            cases.push(
+                Case::new("rms_norm", name, move |gpu| check(gpu, d_model, n_tokens, first_row, fill))
+                    .over(AXES)
+                    .quick(true),
+            );
         }
     }
     cases
@@ -53,5 +57,5 @@ fn check(gpu: &Gpu, d_model: usize, n_tokens: usize, first_row: usize, fill: Fil
         value,
         bound: relative * value.abs() + 2e3 * TINY,
     });
-    compare::elements("out", &out.read_f32(gpu)?, expected)
+    compare::elements("out", d_model, &out.read_f32(gpu)?, expected)
 }

@@ -60,7 +60,11 @@ pub(super) fn cases() -> Vec<Case> {
                         fill: Fill::Plain,
                     };
                     let name = format!("{kv:?} {n_heads}/{n_kv_heads} heads of {head_dim}, theta {theta:e}, factor {factor}");
-                    cases.push(Case::new("rope", name, move |gpu| check(gpu, shape)).with_f16(kv == Elem::F16));
+                    cases.push(
+                        Case::new("rope", name, move |gpu| check(gpu, shape))
+                            .with_f16(kv == Elem::F16)
+                            .quick(true),
+                    );
                 }
             }
             let shape = Shape {
@@ -73,7 +77,11 @@ pub(super) fn cases() -> Vec<Case> {
                 fill: Fill::Outlier,
             };
             let name = format!("{kv:?} heads of {head_dim}, values beyond f16");
-            cases.push(Case::new("rope", name, move |gpu| check(gpu, shape)).with_f16(kv == Elem::F16));
+            cases.push(
+                Case::new("rope", name, move |gpu| check(gpu, shape))
+                    .with_f16(kv == Elem::F16)
+                    .quick(true),
+            );
         }
     }
     cases
@@ -141,7 +149,7 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
     let head = |t: usize, h: usize| &qkv[(t * n_all + h) * s.head_dim..][..s.head_dim];
     let q_heads = (0..n_tokens * s.n_heads).map(|i| (i / s.n_heads, i % s.n_heads));
     let q_expected = q_heads.flat_map(|(t, h)| turned(head(t, h), PLACES[t].2, s.factor, inv_freq));
-    let mut outcome = compare::elements("q", &q.read_f32(gpu)?, q_expected)?;
+    let mut outcome = compare::elements("q", s.n_heads * s.head_dim, &q.read_f32(gpu)?, q_expected)?;
     for (name, tensor, first_head) in [("k", &cache.k, s.n_heads), ("v", &cache.v, s.n_heads + s.n_kv_heads)] {
         let got = tensor.read_f32(gpu)?;
         let mut written = vec![false; got.len()];
@@ -156,7 +164,7 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
                     copied(source)
                 };
                 let stored = expected.into_iter().map(|e| stored(e, s.kv));
-                outcome = outcome.and(compare::elements(name, &got[at..at + s.head_dim], stored)?);
+                outcome = outcome.and(compare::elements(name, s.head_dim, &got[at..at + s.head_dim], stored)?);
                 written[at..at + s.head_dim].fill(true);
             }
         }
