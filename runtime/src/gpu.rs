@@ -61,10 +61,19 @@ impl Gpu {
         features.set(wgpu::Features::SHADER_F16, info.caps.f16);
         features.set(wgpu::Features::SUBGROUP, info.caps.subgroup);
         features.set(wgpu::Features::TIMESTAMP_QUERY, info.caps.timestamps);
+        features.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, !info.caps.coop.is_empty());
+        let experimental_features = if info.caps.coop.is_empty() {
+            wgpu::ExperimentalFeatures::disabled()
+        } else {
+            // SAFETY: cooperative matrices are the one experimental feature that is asked for. Its kernels keep to the shapes that
+            // the adapter lists and to memory that the host has sized, and the suite compares them with plain loops.
+            unsafe { wgpu::ExperimentalFeatures::enabled() }
+        };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("qwgpu"),
             required_features: features,
             required_limits: adapter.limits(),
+            experimental_features,
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
         };
