@@ -121,6 +121,9 @@ impl Shape {
     /// What decides the text that computes it; the way in which f16 weights are read is part of that, any other is not.
     const fn axes(&self, split: bool) -> &'static [Axis] {
         use Axis::{Binding, F16, Subgroup};
+        if matches!(self.kernel, Kernel::Chosen) {
+            return &[]; // the choice is what it is there for
+        }
         match (self.is_matvec(), matches!(self.dtype, DType::F16), split) {
             (true, false, false) => &[Subgroup],
             (true, true, false) => &[Subgroup, F16],
