@@ -87,7 +87,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
                 cases.push(Shape { unknown, ..known }.case(true).quick(true));
             }
         }
-        for (model, vocab) in MODELS.into_iter().zip(models_vocab(scale)) {
+        for (model, vocab) in MODELS.into_iter().zip(models_vocab(scale, dtype)) {
             for n_tokens in [1, 33] {
                 let name = format!("{} {dtype} [{vocab}, {}] of {n_tokens} tokens", model.name, model.d_model);
                 let case = Case::new("embed", name, move |gpu| {
@@ -100,11 +100,11 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     cases
 }
 
-/// Rows of each model's embedding: CPU drivers get a few hundred.
-fn models_vocab(scale: Scale) -> impl Iterator<Item = usize> {
+/// Rows of each model's embedding: CPU drivers get a few hundred, and wide types no more than 2.5 GB.
+fn models_vocab(scale: Scale, dtype: DType) -> impl Iterator<Item = usize> {
     MODELS.into_iter().enumerate().map(move |(i, model)| match scale {
         Scale::Cut => 211 + i,
-        Scale::Real => model.vocab,
+        Scale::Real => model.vocab.min(2_500_000_000 / dtype.bytes() / model.d_model),
     })
 }
 

@@ -64,7 +64,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
         // more workgroups than one dimension of a dispatch may have
         let folded = 65_535 * 64 * 4 / dtype.bytes() / 1000 + 3;
         cases.push(shape(folded, 1000, 6).case(false).quick(dtype == DType::F16));
-        for weights in models::matrices(scale, 64) {
+        for weights in models::matrices(scale, 64).into_iter().filter(|weights| weights.fits(dtype)) {
             cases.push(weights.named(shape(weights.rows, weights.cols, 8).case(false)));
         }
     }

@@ -25,7 +25,8 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
             let shape = Shape::new(Kernel::Chosen, dtype, [n_tokens + 3, 168, n_tokens]).epilogue(n_tokens);
             cases.push(shape.case().quick(dtype == DType::BF16 && n_tokens == 9));
         }
-        for (i, weights) in models::matrices(scale, 64).into_iter().enumerate() {
+        let matrices = models::matrices(scale, 64).into_iter().filter(|weights| weights.fits(dtype));
+        for (i, weights) in matrices.enumerate() {
             for n_tokens in [9 + i, if scale == Scale::Real { 130 } else { 64 - i }] {
                 let shape = Shape::new(Kernel::Tiled, dtype, [weights.rows, weights.cols, n_tokens]).epilogue(i);
                 cases.push(

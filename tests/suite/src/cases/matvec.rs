@@ -35,7 +35,8 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
             let shape = Shape::new(Kernel::Chosen, dtype, [n_tokens + 17, 328, n_tokens]).epilogue(n_tokens);
             cases.push(shape.case());
         }
-        for (i, weights) in models::matrices(scale, 4).into_iter().enumerate() {
+        let matrices = models::matrices(scale, 4).into_iter().filter(|weights| weights.fits(dtype));
+        for (i, weights) in matrices.enumerate() {
             let kernel = Kernel::Matvec(WORKGROUPS[i / 8 % 2]);
             let shape = Shape::new(kernel, dtype, [weights.rows, weights.cols, 1 + i % MAX_TOKENS]).epilogue(i);
             cases.push(

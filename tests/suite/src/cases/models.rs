@@ -1,5 +1,7 @@
 //! The weight matrices of the Qwen2 family, as the runtime stacks them.
 
+use qwgpu_runtime::DType;
+
 use crate::{Case, Scale};
 
 /// What of a model decides its shapes.
@@ -54,6 +56,11 @@ pub(super) struct Weights {
 }
 
 impl Weights {
+    /// Whether it takes 2.5 GB at most, as every one does in half precision.
+    pub(super) const fn fits(&self, dtype: DType) -> bool {
+        (self.rows * self.cols * dtype.bytes()) as u64 <= 2_500_000_000
+    }
+
     /// A case with this matrix's name before its own.
     pub(super) fn named(&self, mut case: Case) -> Case {
         case.name = format!("{}, {}", self.name, case.name);
