@@ -16,10 +16,10 @@ use crate::{Case, Scale};
 
 /// Every case of every kernel.
 #[must_use]
-pub fn all(_scale: Scale) -> Vec<Case> {
+pub fn all(scale: Scale) -> Vec<Case> {
     let lists = [
         argmax::cases(),
-        attention::cases(),
+        attention::cases(scale),
         attention_merge::cases(),
         embed::cases(),
         fill_random::cases(),
