@@ -6,22 +6,14 @@ use qwgpu_runtime::Elem;
 
 use crate::Case;
 
-/// What is compiled even where compiling is slow, and products up to which a case of it is quick.
-const QUICK_DECODE: [(Elem, usize, usize); 6] = [
-    (Elem::F32, 64, 2),
+/// What is compiled even where compiling takes seconds: cache type, head size, group size; and products up to which a case is quick.
+const QUICK_DECODE: [(Elem, usize, usize); 4] = [
     (Elem::F32, 64, 7),
     (Elem::F32, 64, 16), // more heads than a subgroup has lanes
     (Elem::F32, 128, 8),
-    (Elem::F16, 64, 7),
-    (Elem::F16, 128, 8),
+    (Elem::F16, 64, 2),
 ];
-const QUICK_PREFILL: [(Elem, usize, usize); 5] = [
-    (Elem::F32, 64, 2),
-    (Elem::F32, 64, 7),
-    (Elem::F32, 128, 8),
-    (Elem::F16, 64, 7),
-    (Elem::F16, 128, 8),
-];
+const QUICK_PREFILL: [(Elem, usize, usize); 3] = [(Elem::F32, 64, 7), (Elem::F32, 128, 8), (Elem::F16, 64, 2)];
 const QUICK_PRODUCTS: usize = 12 << 20;
 
 /// Rows of one sequence in the batch: positions `first .. first + n`.

@@ -92,7 +92,7 @@ fn windows() -> Vec<Shape> {
         }
     }
     for window in WINDOWS {
-        let kernel = (Elem::F32, 64, 2);
+        let kernel = (Elem::F16, 64, 2);
         shapes.push(Shape::new(kernel, Some(5), &[(2, 299, 2)]).windowed(window));
         shapes.push(Shape::new(kernel, None, &[(1, 60, 90)]).windowed(window).with_kv_heads(3));
     }
@@ -136,7 +136,7 @@ fn looks() -> Vec<Shape> {
 /// Many sequences in one batch, tiles cut short by each.
 fn batches() -> Vec<Shape> {
     let mut shapes = Vec::new();
-    for kernel in [(Elem::F32, 64, 7), (Elem::F32, 128, 8), (Elem::F16, 64, 7), (Elem::F32, 64, 1)] {
+    for kernel in [(Elem::F32, 64, 7), (Elem::F32, 128, 8), (Elem::F16, 64, 2), (Elem::F32, 64, 1)] {
         let tiled = [(0, 0, 1), (1, 70, 2), (2, 5, 9), (3, 64, 64), (4, 31, 1)];
         let split = [(4, 0, 1), (3, 64, 1), (2, 255, 2), (1, 31, 3), (0, 32, 1)];
         shapes.push(Shape::new(kernel, None, &tiled).with_kv_heads(3));
