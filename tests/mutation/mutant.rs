@@ -108,10 +108,10 @@ impl Mutant {
         format!("{}.wgsl: {}{occurrence}", file.name, line.trim())
     }
 
-    /// Whether some variant is still valid WGSL with it.
+    /// Whether some variant is still valid WGSL with it. Attention has dozens, which differ in sizes alone; eight will do.
     pub(crate) fn is_valid(&self, file: &File) -> bool {
         let changed = self.apply(file);
-        let mut variants = file.variants.iter();
+        let mut variants = file.variants.iter().step_by(file.variants.len().div_ceil(8));
         variants.any(|variant| parses(variant, &whole(variant).replacen(&file.text, &changed, 1)))
     }
 }

@@ -19,10 +19,11 @@ pub(crate) fn propose(index: usize, file: &File) -> Vec<Mutant> {
         found: Vec::new(),
         seen: HashSet::new(),
     };
-    for at in 0..proposals.tokens.len() {
+    let places = proposals.outside_constants();
+    for &at in &places {
         proposals.at(at);
     }
-    for at in 0..proposals.tokens.len() {
+    for &at in &places {
         proposals.leftovers(at);
     }
     proposals.found.sort_by_key(|mutant| mutant.at); // stable
@@ -108,6 +109,17 @@ impl<'a> Proposals<'a> {
             None if text.starts_with("0x") => {}
             None => self.replace(fault, range, format!("({text} - 1u)")),
         }
+    }
+
+    /// Every token but those of constants' values: a constant is changed as a whole.
+    fn outside_constants(&self) -> Vec<usize> {
+        let mut places = Vec::new();
+        let mut at = 0;
+        while at < self.tokens.len() {
+            places.push(at);
+            at = if self.is(at, "const") { self.find(at, ";") } else { at + 1 };
+        }
+        places
     }
 
     /// What the token at `at` gives rise to.
