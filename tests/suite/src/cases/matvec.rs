@@ -15,7 +15,7 @@ const MAX_TOKENS: usize = 8;
 const ROWS: [usize; 11] = [13, 1, 2, 67, 3, 4, 31, 5, 7, 8, 9];
 /// Around the 256 or 512 columns of a step, and what leaves a tail after two steps and more.
 const COLS: [usize; 13] = [1288, 8, 256, 1544, 24, 264, 520, 16, 248, 776, 504, 512, 1032];
-/// More workgroups than one dimension of a dispatch may have, whatever an adapter's limit: 4 or 2 rows each.
+/// More workgroups, of 4 or 2 rows each, than the 65,535 that one dimension of a dispatch usually may have; in two equal halves.
 const FOLDED: [(usize, usize); 2] = [(262_151, 1), (131_099, 3)];
 
 pub(super) fn cases(scale: Scale) -> Vec<Case> {
