@@ -12,7 +12,7 @@ mod survivors; // the list of those that go unnoticed
 use std::{collections::BTreeMap, env, time::Instant};
 
 use child::{Judgement, Suspect, Verdict, judge_all};
-use mutant::{Fault, File, Mutant};
+use mutant::{Compiled, Fault, File, Mutant};
 use qwgpu_suite::Mode;
 
 /// The share of the generated mutants that a run must report.
@@ -69,12 +69,13 @@ fn tell(name: &str, judgement: &Judgement) {
     println!("{:<8} {name}\n         {}", judgement.verdict, why.replace('\n', " "));
 }
 
-/// Every valid mutant of every file, with its key.
+/// Every mutant of every file that compiles to something else than the file, with its key.
 fn generate(files: &[File]) -> Vec<(Mutant, String)> {
     let mut all = Vec::new();
     for (i, file) in files.iter().enumerate() {
-        let valid = operators::propose(i, file).into_iter().filter(|mutant| mutant.is_valid(file));
-        all.extend(valid.map(|mutant| {
+        let compiled = Compiled::new(file);
+        let telling = operators::propose(i, file).into_iter().filter(|mutant| compiled.is_telling(mutant));
+        all.extend(telling.map(|mutant| {
             let key = mutant.key(file);
             (mutant, key)
         }));
@@ -87,7 +88,10 @@ fn generated_mutants_are_reported() {
     let (files, known) = (File::all(), survivors::known());
     let started = Instant::now();
     let all = generate(&files);
-    println!("{} mutants in {:.1} s", all.len(), started.elapsed().as_secs_f64());
+    println!("{} mutants made in {:.1} s", all.len(), started.elapsed().as_secs_f64());
+    if env::var("QWGPU_MUTATE").as_deref() == Ok("list") {
+        return all.iter().for_each(|(_, key)| println!("{key}"));
+    }
     check_list(&all, &known);
 
     let wanted = env::var("QWGPU_MUTATE").ok();
