@@ -87,11 +87,22 @@ impl<'a> Proposals<'a> {
         }
     }
 
+    /// Whether a literal is added to it or taken from it: changing that literal says the same.
+    fn is_beside_literal(&self, range: &Range<usize>) -> bool {
+        let is_sign = |at: usize| self.is(at, "+") || self.is(at, "-");
+        let is_factor = |at: usize| ["*", "/", "%"].into_iter().any(|operator| self.is(at, operator));
+        let is_literal = |at: usize| self.tokens.get(at).is_some_and(|token| literal(token.text).is_some());
+        let start = range.start;
+        let before = start > 2 && is_sign(start - 1) && is_literal(start - 2) && !is_factor(start - 3);
+        before || is_sign(range.end) && is_literal(range.end + 1) && !is_factor(range.end + 2)
+    }
+
     /// One more.
     fn more(&mut self, fault: Fault, range: &Range<usize>) {
         let text = self.source(range);
-        if text.starts_with("0x") {
-            return; // a mask or a mark, no size
+        // hexadecimal: a mask or a mark, no size
+        if text.starts_with("0x") || fault != Fault::Stride && self.is_beside_literal(range) {
+            return;
         }
         let replacement = match literal(text) {
             Some(n) => format!("{}u", n + 1),
@@ -103,10 +114,12 @@ impl<'a> Proposals<'a> {
     /// One less.
     fn less(&mut self, fault: Fault, range: &Range<usize>) {
         let text = self.source(range);
+        if text.starts_with("0x") || fault != Fault::Stride && self.is_beside_literal(range) {
+            return;
+        }
         match literal(text) {
             Some(0) => {}
             Some(n) => self.replace(fault, range, format!("{}u", n - 1)),
-            None if text.starts_with("0x") => {}
             None => self.replace(fault, range, format!("({text} - 1u)")),
         }
     }
@@ -236,7 +249,10 @@ impl<'a> Proposals<'a> {
             for (kept, lost) in [(a, b), (b, a)] {
                 let whole = open - 1..close + 1;
                 self.replace(Fault::Bound, &whole, format!("({})", self.source(kept)));
-                self.more(Fault::Bound, lost);
+                // `a + b` is one more when `a` is
+                if !(lost.start..lost.end).any(|at| self.is(at, "+") || self.is(at, "-")) {
+                    self.more(Fault::Bound, lost);
+                }
             }
         }
         if let ("select", [a, b, condition]) = (callee, arguments.as_slice()) {
