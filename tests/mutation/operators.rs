@@ -285,6 +285,9 @@ impl<'a> Proposals<'a> {
 
     /// Parameters and literals that no other rule has reached, and the other direction of literals.
     fn leftovers(&mut self, at: usize) {
+        if at > 0 && opposite(self.tokens[at - 1].text).is_some_and(|(_, boundary)| boundary.is_some()) {
+            return; // the comparison itself has been moved both ways
+        }
         if self.is(at, "params") && self.is(at + 1, ".") {
             self.more(Fault::Bound, &(at..at + 3));
         }
