@@ -145,10 +145,18 @@ impl<'a> Proposals<'a> {
             "if" if self.is_word(at + 1) && self.is(at + 2, "{") => self.not(at + 1),
             "return" if self.is_word(at + 1) && self.is(at + 2, ";") => self.not(at + 1),
             "*" | "/" | "%" => {
-                self.more(Fault::Stride, &operand_before(&self.tokens, at));
+                // `(i + 1) % n` takes the same turns in another order
+                if token.text != "%" {
+                    self.more(Fault::Stride, &operand_before(&self.tokens, at));
+                }
                 self.more(Fault::Stride, &operand_after(&self.tokens, at));
             }
-            "+" | "-" => self.more(Fault::Offset, &operand_after(&self.tokens, at)),
+            "+" | "-" => {
+                let operand = operand_after(&self.tokens, at);
+                if !self.is(operand.end, "%") {
+                    self.more(Fault::Offset, &operand);
+                }
+            }
             "const" => self.constant(at),
             "for" => self.loop_header(at),
             "[" => self.index(at),

@@ -9,6 +9,8 @@ const LIST: &str = include_str!("survivors.txt");
 pub(crate) struct Survivor {
     /// On every adapter, rather than on llvmpipe alone.
     pub(crate) everywhere: bool,
+    /// No input can tell it from the kernel, so it is no fault.
+    pub(crate) equivalent: bool,
     pub(crate) why: String,
 }
 
@@ -19,7 +21,7 @@ pub(crate) fn known() -> BTreeMap<String, Survivor> {
 
 /// A line at the margin is a key, the indented lines below it say where it survives and why.
 fn parse(list: &str) -> BTreeMap<String, Survivor> {
-    let mut known = BTreeMap::new();
+    let mut explanations: BTreeMap<String, String> = BTreeMap::new();
     let lines = list.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
     let mut keys: Vec<String> = Vec::new();
     let mut explained = true;
@@ -35,26 +37,39 @@ fn parse(list: &str) -> BTreeMap<String, Survivor> {
         }
         explained = true;
         for key in &keys {
-            let entry = known.entry(key.clone());
-            let survivor = entry.or_insert_with(|| Survivor {
-                everywhere: line.trim().starts_with("everywhere: "),
-                why: String::new(),
-            });
-            survivor.why = format!("{} {}", survivor.why, line.trim()).trim().to_owned();
+            let why = explanations.entry(key.clone()).or_default();
+            why.push_str(line.trim());
+            why.push(' ');
         }
     }
-    for (key, survivor) in &known {
-        let starts = ["everywhere: ", "llvmpipe: "].iter().any(|start| survivor.why.starts_with(start));
-        assert!(starts, "survivors.txt: say where `{key}` survives, not \"{}\"", survivor.why);
-    }
     assert!(explained, "survivors.txt: its last entry has no explanation");
-    known
+    let survivors = explanations.into_iter().map(|(key, why)| (key.clone(), Survivor::new(&key, why)));
+    survivors.collect()
+}
+
+impl Survivor {
+    fn new(key: &str, why: String) -> Self {
+        let mut words = why.split(": ");
+        let (place, kind) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let form = ["everywhere", "llvmpipe"].contains(&place) && ["equivalent", "unseen"].contains(&kind);
+        assert!(
+            form,
+            "survivors.txt: say where `{key}` survives and of what kind it is, not \"{why}\""
+        );
+        Self {
+            everywhere: place == "everywhere",
+            equivalent: kind == "equivalent",
+            why,
+        }
+    }
 }
 
 #[test]
 fn keys_may_share_an_explanation() {
-    let known = parse("# note\na.wgsl: {1u => 2u}\na.wgsl: {1u => 0u}\n    everywhere: it is\n    unused\n\nb.wgsl: x\n    llvmpipe: y\n");
+    let list = "# note\na.wgsl: {1u => 2u}\na.wgsl: {1u => 0u}\n    everywhere: equivalent: it is\n    unused\n\nb.wgsl: x\n    llvmpipe: unseen: y\n";
+    let known = parse(list);
     assert_eq!(known.len(), 3);
-    assert_eq!(known["a.wgsl: {1u => 0u}"].why, "everywhere: it is unused");
-    assert!(known["a.wgsl: {1u => 2u}"].everywhere && !known["b.wgsl: x"].everywhere);
+    assert_eq!(known["a.wgsl: {1u => 0u}"].why, "everywhere: equivalent: it is unused ");
+    assert!(known["a.wgsl: {1u => 2u}"].everywhere && known["a.wgsl: {1u => 2u}"].equivalent);
+    assert!(!known["b.wgsl: x"].everywhere && !known["b.wgsl: x"].equivalent);
 }
