@@ -3,10 +3,9 @@
 use std::{collections::BTreeMap, env, time::Instant};
 
 use crate::{
-    Judge,
-    child::{Judgement, Suspect, Verdict, judge_all},
+    judge::{Driver, Judgement, Suspect, Verdict, judge_all},
     mutant::{Compiled, File, Mutant},
-    operators, runs_here,
+    operators, suits,
     survivors::{self, Survivor},
     tell,
 };
@@ -30,6 +29,22 @@ fn generate(files: &[File]) -> Vec<(Mutant, String)> {
     all
 }
 
+/// SwiftShader, which compiles in a tenth of the time, then llvmpipe for what it lets pass. `None` unless both are there, and llvmpipe is
+/// the adapter at hand; with `QWGPU_MUTATE` whatever there is.
+fn drivers() -> Option<Vec<Driver>> {
+    let file = env::var_os("QWGPU_SWIFTSHADER").filter(|file| !file.is_empty());
+    let gpu = qwgpu_suite::gpu(qwgpu_suite::Mode::Native).expect("there is an adapter");
+    let llvmpipe = suits() && gpu.info().name.contains("llvmpipe");
+    match file {
+        Some(file) if llvmpipe => Some(vec![Driver::SwiftShader(file.into()), Driver::AtHand]),
+        _ if env::var_os("QWGPU_MUTATE").is_some() => Some(vec![Driver::AtHand]),
+        _ => {
+            println!("skipped: generated mutants, which take llvmpipe and SwiftShader together (script/test)");
+            None
+        }
+    }
+}
+
 #[test]
 fn generated_mutants_are_reported() {
     let (files, known) = (File::all(), survivors::known());
@@ -43,17 +58,11 @@ fn generated_mutants_are_reported() {
 
     let wanted = env::var("QWGPU_MUTATE").ok();
     let slow = env::var("QWGPU_SLOW").as_deref() == Ok("1");
-    let Some(judge) = Judge::at_hand() else { return };
-    let llvmpipe = judge == Judge::Llvmpipe;
-    let runs = |(i, (mutant, key)): &(usize, &(Mutant, String))| {
-        let chosen = match &wanted {
-            Some(wanted) => wanted.split(',').any(|wanted| key.contains(wanted)),
-            // what llvmpipe reports needs no second adapter
-            None if !llvmpipe => slow && known.contains_key(key),
-            None if slow => true,
-            None => i % SAMPLE == 0 && !known.contains_key(key),
-        };
-        chosen && runs_here(&files[mutant.file])
+    let Some(drivers) = drivers() else { return };
+    let runs = |(i, (_, key)): &(usize, &(Mutant, String))| match &wanted {
+        Some(wanted) => wanted.split(',').any(|wanted| key.contains(wanted)),
+        None if slow => true,
+        None => i % SAMPLE == 0 && !known.contains_key(key),
     };
     let chosen: Vec<&(Mutant, String)> = all.iter().enumerate().filter(runs).map(|(_, mutant)| mutant).collect();
     let suspects: Vec<Suspect<'_>> = chosen
@@ -64,7 +73,7 @@ fn generated_mutants_are_reported() {
         })
         .collect();
     let started = Instant::now();
-    let judgements = judge_all(&files, &suspects, |i, judgement| tell(&chosen[i].1, judgement));
+    let judgements = judge_all(&drivers, &files, &suspects, |i, judgement| tell(&chosen[i].1, judgement));
     println!("{} of them ran in {:.0} s", chosen.len(), started.elapsed().as_secs_f64());
     print_table(&files, &chosen, &judgements);
 
@@ -73,13 +82,7 @@ fn generated_mutants_are_reported() {
         let survived = judgement.verdict == Verdict::Survived;
         match known.get(key) {
             None if survived => wrong.push(format!("survives, and survivors.txt does not explain why:\n{key}")),
-            Some(_) if !survived && llvmpipe => wrong.push(format!("is reported, so it does not belong into survivors.txt:\n{key}")),
-            Some(entry) if !llvmpipe && survived != entry.everywhere => {
-                wrong.push(format!(
-                    "{} here, but survivors.txt says \"{}\":\n{key}",
-                    judgement.verdict, entry.why
-                ));
-            }
+            Some(_) if !survived => wrong.push(format!("is reported, so it does not belong into survivors.txt:\n{key}")),
             _ => {}
         }
     }
@@ -95,10 +98,7 @@ fn check_list(all: &[(Mutant, String)], known: &BTreeMap<String, Survivor>) {
     let gone: Vec<&String> = known.keys().filter(|key| keys.binary_search(key).is_err()).collect();
     assert!(gone.is_empty(), "survivors.txt has entries that name no mutant: {gone:#?}");
     let n_equivalent = known.values().filter(|survivor| survivor.equivalent).count();
-    let n_unseen = known
-        .values()
-        .filter(|survivor| survivor.everywhere && !survivor.equivalent)
-        .count();
+    let n_unseen = known.values().filter(|survivor| !survivor.equivalent).count();
     let share = 1.0 - n_unseen as f64 / (all.len() - n_equivalent) as f64;
     println!(
         "by survivors.txt {n_equivalent} are equivalent and {n_unseen} go unseen: {:.1} % of the faults are reported",

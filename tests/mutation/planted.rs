@@ -2,11 +2,12 @@
 
 use std::{env, time::Instant};
 
+use qwgpu_suite::Mode;
+
 use crate::{
-    Judge,
-    child::{Judgement, Suspect, Verdict, judge_all},
+    judge::{Driver, Judgement, Suspect, Verdict, judge_all},
     mutant::File,
-    runs_here, tell,
+    suits, tell,
 };
 
 const LIST: &str = include_str!("planted.txt");
@@ -51,6 +52,14 @@ fn plant<'a>(fault: &Planted, files: &'a [File]) -> Suspect<'a> {
     Suspect { file, text }
 }
 
+/// Whether the adapter at hand can run any variant that the file is part of.
+fn runs_here(file: &File) -> bool {
+    let gpu = qwgpu_suite::gpu(Mode::Native).expect("there is an adapter");
+    let caps = gpu.caps();
+    let mut variants = file.variants.iter();
+    variants.any(|variant| (caps.f16 || !variant.needs_f16()) && (caps.subgroup || !variant.needs_subgroups()))
+}
+
 #[test]
 fn planted_faults_are_reported() {
     let (files, all) = (File::all(), planted());
@@ -58,12 +67,12 @@ fn planted_faults_are_reported() {
     let wanted = env::var("QWGPU_MUTATE").unwrap_or_default();
     let chosen = |name: &str| wanted.split(',').any(|wanted| name.contains(wanted));
     let all: Vec<(&str, Suspect<'_>)> = suspects.filter(|(name, _)| chosen(name)).collect();
-    if Judge::at_hand().is_none() {
+    if !suits() {
         return;
     }
     let (names, suspects): (Vec<&str>, Vec<Suspect<'_>>) = all.into_iter().filter(|(_, suspect)| runs_here(suspect.file)).unzip();
     let started = Instant::now();
-    let judgements = judge_all(&files, &suspects, |i, judgement| tell(names[i], judgement));
+    let judgements = judge_all(&[Driver::AtHand], &files, &suspects, |i, judgement| tell(names[i], judgement));
     println!("{} planted faults in {:.0} s", names.len(), started.elapsed().as_secs_f64());
     // a crash would be no proof that a comparison notices
     let noticed = |judgement: &Judgement| judgement.verdict == Verdict::Case;

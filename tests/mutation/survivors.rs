@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 const LIST: &str = include_str!("survivors.txt");
 
-/// Where a mutant survives, and why.
+/// Why a mutant survives.
 #[derive(Clone, Debug)]
 pub(crate) struct Survivor {
-    /// On every adapter, rather than on llvmpipe alone.
-    pub(crate) everywhere: bool,
     /// No input can tell it from the kernel, so it is no fault.
     pub(crate) equivalent: bool,
     pub(crate) why: String,
@@ -19,7 +17,7 @@ pub(crate) fn known() -> BTreeMap<String, Survivor> {
     parse(LIST)
 }
 
-/// A line at the margin is a key, the indented lines below it say where it survives and why.
+/// A line at the margin is a key, the indented lines below it explain it.
 fn parse(list: &str) -> BTreeMap<String, Survivor> {
     let mut explanations: BTreeMap<String, String> = BTreeMap::new();
     let lines = list.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
@@ -49,15 +47,10 @@ fn parse(list: &str) -> BTreeMap<String, Survivor> {
 
 impl Survivor {
     fn new(key: &str, why: String) -> Self {
-        let mut words = why.split(": ");
-        let (place, kind) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let form = ["everywhere", "llvmpipe"].contains(&place) && ["equivalent", "unseen"].contains(&kind);
-        assert!(
-            form,
-            "survivors.txt: say where `{key}` survives and of what kind it is, not \"{why}\""
-        );
+        let kind = why.split(": ").next().unwrap_or_default();
+        let form = ["equivalent", "unseen"].contains(&kind);
+        assert!(form, "survivors.txt: say of which kind `{key}` is, not \"{why}\"");
         Self {
-            everywhere: place == "everywhere",
             equivalent: kind == "equivalent",
             why,
         }
@@ -66,10 +59,9 @@ impl Survivor {
 
 #[test]
 fn keys_may_share_an_explanation() {
-    let list = "# note\na.wgsl: {1u => 2u}\na.wgsl: {1u => 0u}\n    everywhere: equivalent: it is\n    unused\n\nb.wgsl: x\n    llvmpipe: unseen: y\n";
+    let list = "# note\na.wgsl: {1u => 2u}\na.wgsl: {1u => 0u}\n    equivalent: it is\n    unused\n\nb.wgsl: x\n    unseen: y\n";
     let known = parse(list);
     assert_eq!(known.len(), 3);
-    assert_eq!(known["a.wgsl: {1u => 0u}"].why, "everywhere: equivalent: it is unused ");
-    assert!(known["a.wgsl: {1u => 2u}"].everywhere && known["a.wgsl: {1u => 2u}"].equivalent);
-    assert!(!known["b.wgsl: x"].everywhere && !known["b.wgsl: x"].equivalent);
+    assert_eq!(known["a.wgsl: {1u => 0u}"].why, "equivalent: it is unused ");
+    assert!(known["a.wgsl: {1u => 2u}"].equivalent && !known["b.wgsl: x"].equivalent);
 }
