@@ -45,8 +45,10 @@ pub struct Case {
     pub axes: &'static [Axis],
     /// Whether it cannot run without the f16 type.
     pub needs_f16: bool,
-    /// The smallest tier that it belongs to.
+    /// The smallest tier that it belongs to in [`Mode::Native`].
     pub tier: Tier,
+    /// The smallest tier that it belongs to in other modes.
+    pub tier_elsewhere: Tier,
     run: Run,
 }
 
@@ -69,6 +71,7 @@ impl Case {
             axes: &[],
             needs_f16: false,
             tier: Tier::Full,
+            tier_elsewhere: Tier::Full,
             run: Box::new(run),
         }
     }
@@ -89,7 +92,27 @@ impl Case {
     #[must_use]
     pub fn quick(self, quick: bool) -> Self {
         let tier = if quick { Tier::Quick } else { Tier::Full };
-        Self { tier, ..self }
+        Self {
+            tier,
+            tier_elsewhere: tier,
+            ..self
+        }
+    }
+
+    /// The same, in the quick tier in [`Mode::Native`] alone: for what takes a CPU driver seconds to compile on every device.
+    #[must_use]
+    pub fn quick_only_native(self) -> Self {
+        Self {
+            tier: Tier::Quick,
+            tier_elsewhere: Tier::Full,
+            ..self
+        }
+    }
+
+    /// The smallest tier that it belongs to in `mode`.
+    #[must_use]
+    pub fn tier_in(&self, mode: Mode) -> Tier {
+        if mode == Mode::Native { self.tier } else { self.tier_elsewhere }
     }
 
     /// What `--repro` takes: ten hexadecimal digits that stay the same as long as the case does.

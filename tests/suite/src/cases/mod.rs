@@ -6,6 +6,7 @@ mod attention_merge;
 mod embed;
 mod fill_random;
 mod matmul;
+mod model;
 mod penalty;
 mod rms_norm;
 mod rope;
@@ -24,6 +25,7 @@ pub fn all(_scale: Scale) -> Vec<Case> {
         embed::cases(),
         fill_random::cases(),
         matmul::cases(),
+        model::cases(),
         penalty::cases(),
         rms_norm::cases(),
         rope::cases(),
