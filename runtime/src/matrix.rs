@@ -80,6 +80,27 @@ impl Matrix {
         Ok(matrix)
     }
 
+    /// The first `rows` rows, sharing the buffers: with poison in the others, tests see what a kernel does past the end.
+    ///
+    /// # Panics
+    /// When there are fewer rows.
+    #[must_use]
+    #[track_caller]
+    pub fn narrow(&self, rows: usize) -> Self {
+        assert!(rows <= self.rows, "narrow: {rows} rows of a matrix of {}", self.rows);
+        let within = self.parts.iter().filter(|part| part.first_row < rows);
+        let part = |part: &Part| Part {
+            first_row: part.first_row,
+            n_rows: part.n_rows.min(rows - part.first_row),
+            buffer: part.buffer.clone(),
+        };
+        Self {
+            rows,
+            parts: within.map(part).collect(),
+            ..*self
+        }
+    }
+
     /// Rows, that is, outputs.
     #[must_use]
     pub const fn rows(&self) -> usize {

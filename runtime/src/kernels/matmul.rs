@@ -3,11 +3,11 @@
 //! Shapes: weights `[rows, cols]`, x `[n_tokens, cols]`, bias `[1, rows]`, out `[n_tokens, rows]`. Up to 8 rows of x go to
 //! [`super::matvec`], more to the tiled kernel of this module: 64 x 64 outputs a workgroup, f32 throughout.
 
-use qwgpu_shaders::Variant;
+use qwgpu_shaders::{MATVEC_TOKENS, Variant};
 
 use super::{
     Handle, PerDType,
-    matvec::{MAX_TOKENS, Matvec},
+    matvec::{MAX_TOKENS, Matvec, matvec_tokens, preferred_workgroup},
     weights_format,
 };
 use crate::{DType, Gpu, Matrix, Pass, Result, Tensor, buffer::Buffer, matrix::Part, pipeline::Access};
@@ -68,6 +68,12 @@ impl Product<'_> {
     }
 }
 
+fn tiled(gpu: &Gpu, dtype: DType) -> Result<Handle> {
+    gpu.pipeline(Variant::Matmul {
+        weights: weights_format(gpu.caps(), dtype),
+    })
+}
+
 /// Both kernels, compiled for the weight types of a model.
 #[derive(Debug)]
 pub struct Matmul {
@@ -81,14 +87,38 @@ impl Matmul {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let tiled = |dtype| {
-            gpu.pipeline(Variant::Matmul {
-                weights: weights_format(gpu.caps(), dtype),
-            })
-        };
+        let workgroup = preferred_workgroup(gpu.caps());
         Ok(Self {
-            matvec: PerDType::new(dtypes, |dtype| Matvec::new(gpu, dtype))?,
-            tiled: PerDType::new(dtypes, tiled)?,
+            matvec: PerDType::new(dtypes, |dtype| Matvec::new(gpu, dtype, workgroup, &MATVEC_TOKENS))?,
+            tiled: PerDType::new(dtypes, |dtype| tiled(gpu, dtype))?,
+        })
+    }
+
+    /// Compiles the mat-vec alone, with 32 or 64 invocations to a workgroup whatever suits the adapter, and only what takes
+    /// `n_tokens`: the way tests reach each of its forms.
+    ///
+    /// # Errors
+    /// As [`Matmul::new`].
+    ///
+    /// # Panics
+    /// When the mat-vec does not take so many tokens.
+    #[track_caller]
+    pub fn matvec_only(gpu: &Gpu, dtype: DType, workgroup: u32, n_tokens: usize) -> Result<Self> {
+        let compiled_for = [matvec_tokens(n_tokens)];
+        Ok(Self {
+            matvec: PerDType::new(&[dtype], |dtype| Matvec::new(gpu, dtype, workgroup, &compiled_for))?,
+            tiled: PerDType::new(&[], |dtype| tiled(gpu, dtype))?,
+        })
+    }
+
+    /// Compiles the tiled kernel alone, for [`Matmul::dispatch_tiled`].
+    ///
+    /// # Errors
+    /// As [`Matmul::new`].
+    pub fn tiled_only(gpu: &Gpu, dtype: DType) -> Result<Self> {
+        Ok(Self {
+            matvec: PerDType::new(&[], |dtype| Matvec::new(gpu, dtype, 64, &[]))?,
+            tiled: PerDType::new(&[dtype], |dtype| tiled(gpu, dtype))?,
         })
     }
 

@@ -88,10 +88,18 @@ impl Guarded {
     }
 }
 
+/// Another NaN, behind inputs: results keep a NaN's payload, so a kernel that reads past an input and writes past its output would
+/// otherwise leave the output's own poison there.
+const INPUT_POISON: u32 = 0x7fc0_0bad;
+
 /// An input `[rows, cols]` with rows of NaN behind it.
 ///
 /// # Errors
 /// When the adapter has no room.
 pub fn padded(gpu: &Gpu, rows: usize, cols: usize, values: &[f32]) -> Result<Tensor> {
-    Ok(Guarded::holding(gpu, rows, cols, values)?.out)
+    let whole = Tensor::new(gpu, "padded", rows + GUARD_ROWS, cols, Elem::F32)?;
+    whole.write(gpu, &vec![INPUT_POISON; (rows + GUARD_ROWS) * cols]);
+    let input = whole.narrow(rows);
+    input.write(gpu, values);
+    Ok(input)
 }

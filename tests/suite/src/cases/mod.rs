@@ -6,10 +6,14 @@ mod attention_merge;
 mod embed;
 mod fill_random;
 mod matmul;
+mod matvec;
 mod model;
+mod models;
 mod penalty;
+mod product;
 mod rms_norm;
 mod rope;
+mod sample;
 mod silu_mul;
 mod topk;
 
@@ -17,14 +21,15 @@ use crate::{Case, Scale};
 
 /// Every case of every kernel.
 #[must_use]
-pub fn all(_scale: Scale) -> Vec<Case> {
+pub fn all(scale: Scale) -> Vec<Case> {
     let lists = [
         argmax::cases(),
         attention::cases(),
         attention_merge::cases(),
-        embed::cases(),
-        fill_random::cases(),
-        matmul::cases(),
+        embed::cases(scale),
+        fill_random::cases(scale),
+        matmul::cases(scale),
+        matvec::cases(scale),
         model::cases(),
         penalty::cases(),
         rms_norm::cases(),

@@ -1,0 +1,292 @@
+//! What the cases of both matrix products share: one product as data, and its check.
+
+use std::borrow::Cow;
+
+use qwgpu_runtime::{
+    DType, Elem, Gpu, Matrix, Pass, Tensor,
+    kernels::{
+        fill_random::FillRandom,
+        matmul::{self, Matmul, Product},
+        matvec::MAX_TOKENS,
+    },
+    narrow, widen,
+};
+
+use super::{Checked, sample::places};
+use crate::{
+    Axis, Case, Failure, Guarded, Mode,
+    compare::{self, Expected},
+    fill,
+    fill::Fill,
+    padded,
+};
+
+/// Outputs of a case that are compared.
+const MAX_OUTPUTS: usize = 4096;
+/// Products that a case's reference adds up: a hundredth of a second or two.
+const MAX_PRODUCTS: usize = 1 << 23;
+/// Rows of weights that are read back one by one.
+const MAX_READS: usize = 64;
+
+/// Who computes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kernel {
+    /// The mat-vec, with so many invocations to a workgroup.
+    Matvec(u32),
+    /// The tiled product, for however few tokens.
+    Tiled,
+    /// What the host takes for so many tokens on this adapter.
+    Chosen,
+}
+
+/// Where the weights come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The host.
+    Host(Fill),
+    /// `fill_random`: for more of them than the host can make in good time.
+    Device,
+}
+
+/// One product.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) kernel: Kernel,
+    pub(super) dtype: DType,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) n_tokens: usize,
+    pub(super) bias: bool,
+    pub(super) accumulate: bool,
+    pub(super) weights: Source,
+    pub(super) x: Fill,
+}
+
+impl Shape {
+    /// Plain values and no epilogue.
+    pub(super) const fn new(kernel: Kernel, dtype: DType, [rows, cols, n_tokens]: [usize; 3]) -> Self {
+        Self {
+            kernel,
+            dtype,
+            rows,
+            cols,
+            n_tokens,
+            bias: false,
+            accumulate: false,
+            weights: Source::Host(Fill::Plain),
+            x: Fill::Plain,
+        }
+    }
+
+    /// The same with one of the four combinations of bias and accumulation.
+    pub(super) const fn epilogue(self, n: usize) -> Self {
+        Self {
+            bias: n % 2 == 1,
+            accumulate: n / 2 % 2 == 1,
+            ..self
+        }
+    }
+
+    fn name(&self) -> String {
+        let kernel = match self.kernel {
+            Kernel::Matvec(workgroup) => format!("workgroup {workgroup}, "),
+            Kernel::Tiled => String::new(),
+            Kernel::Chosen => "as chosen, ".into(),
+        };
+        let bias = if self.bias { " bias" } else { "" };
+        let accumulate = if self.accumulate { " accumulate" } else { "" };
+        let Self {
+            dtype,
+            rows,
+            cols,
+            n_tokens,
+            ..
+        } = self;
+        let fills = match (self.weights, self.x) {
+            (Source::Host(Fill::Plain), Fill::Plain) => String::new(),
+            (Source::Host(weights), x) => format!(", weights {weights}, x {x}"),
+            (Source::Device, _) => ", weights made on the device".into(),
+        };
+        format!("{kernel}{dtype} [{rows}, {cols}] x {n_tokens}{bias}{accumulate}{fills}")
+    }
+
+    const fn is_matvec(&self) -> bool {
+        match self.kernel {
+            Kernel::Matvec(_) => true,
+            Kernel::Tiled => false,
+            Kernel::Chosen => self.n_tokens <= MAX_TOKENS,
+        }
+    }
+
+    /// What decides the text that computes it; the way in which f16 weights are read is part of that, any other is not.
+    const fn axes(&self, split: bool) -> &'static [Axis] {
+        use Axis::{Binding, F16, Subgroup};
+        if matches!(self.kernel, Kernel::Chosen) {
+            return &[]; // the choice is what it is there for
+        }
+        match (self.is_matvec(), matches!(self.dtype, DType::F16), split) {
+            (true, false, false) => &[Subgroup],
+            (true, true, false) => &[Subgroup, F16],
+            (true, false, true) => &[Subgroup, Binding],
+            (true, true, true) => &[Subgroup, F16, Binding],
+            (false, false, false) => &[],
+            (false, true, false) => &[F16],
+            (false, false, true) => &[Binding],
+            (false, true, true) => &[F16, Binding],
+        }
+    }
+
+    /// The case, in every mode that has another text for it.
+    pub(super) fn case(self) -> Case {
+        let stem = if self.is_matvec() { "matvec" } else { "matmul" };
+        Case::new(stem, self.name(), move |gpu| check(gpu, &self)).over(self.axes(false))
+    }
+
+    /// The case, also with a matrix that is split over several bindings.
+    ///
+    /// # Panics
+    /// When the smallest binding would hold the matrix, or would not hold the rest.
+    pub(super) fn split_case(self) -> Case {
+        let bytes = |rows: usize, cols: usize, width: usize| (rows * cols * width) as u64;
+        assert!(bytes(self.rows, self.cols, self.dtype.bytes()) > Mode::SMALL_BINDING);
+        let padded_tokens = self.n_tokens + 2;
+        assert!(bytes(padded_tokens, self.cols.max(self.rows), 4) <= Mode::SMALL_BINDING);
+        let mut case = self.case();
+        case.name += ", splittable";
+        case.over(self.axes(true))
+    }
+}
+
+/// Weights on the device with a row of NaN behind them, and the way to know them.
+struct Weights {
+    matrix: Matrix,
+    host: Option<Vec<f32>>,
+}
+
+impl Weights {
+    fn new(gpu: &Gpu, s: &Shape) -> Result<Self, Failure> {
+        let whole = Matrix::new(gpu, "weights", s.rows + 1, s.cols, s.dtype)?;
+        let matrix = whole.narrow(s.rows);
+        let poison = vec![f32::NAN; s.cols];
+        whole.write_rows(gpu, s.rows, s.dtype, &narrow(s.dtype, &poison));
+        let host = match s.weights {
+            Source::Host(fill) => {
+                let bytes = narrow(s.dtype, &fill::values(fill, 5, s.rows, s.cols));
+                matrix.write_rows(gpu, 0, s.dtype, &bytes);
+                Some(widen(s.dtype, &bytes))
+            }
+            Source::Device => {
+                let mut pass = Pass::new(gpu);
+                FillRandom::new(gpu)?.dispatch(&mut pass, &matrix, 5, 0.05);
+                pass.submit();
+                None
+            }
+        };
+        Ok(Self { matrix, host })
+    }
+
+    fn row(&self, gpu: &Gpu, row: usize) -> Result<Cow<'_, [f32]>, Failure> {
+        let cols = self.matrix.cols();
+        match &self.host {
+            Some(values) => Ok(Cow::Borrowed(&values[row * cols..][..cols])),
+            None => Ok(Cow::Owned(self.matrix.read_row(gpu, row)?)),
+        }
+    }
+}
+
+/// Tokens and matrix rows whose outputs are compared: all of a small product, the edges and some more of a large one.
+fn sampled(s: &Shape) -> (Vec<usize>, Vec<usize>) {
+    let budget = MAX_OUTPUTS.min(MAX_PRODUCTS / s.cols);
+    let reads = if s.weights == Source::Device { MAX_READS } else { MAX_OUTPUTS };
+    if s.rows * s.n_tokens <= budget && s.rows <= reads {
+        return ((0..s.n_tokens).collect(), (0..s.rows).collect());
+    }
+    let tokens = places(s.n_tokens, budget.isqrt(), 9);
+    let rows = places(s.rows, (budget / tokens.len()).min(reads), 10);
+    (tokens, rows)
+}
+
+/// The smallest normal number of a type: below it, adapters may flush to zero.
+const fn min_normal(dtype: DType) -> f32 {
+    match dtype {
+        DType::F32 | DType::BF16 => f32::MIN_POSITIVE,
+        DType::F16 => 6.103_515_6e-5,
+    }
+}
+
+/// What one output should be, given what is added to the sum.
+fn expected(dtype: DType, weights: &[f32], x: &[f32], added: &[f32]) -> Expected {
+    let mut magnitude: f64 = added.iter().map(|&term| f64::from(term).abs()).sum();
+    let mut flushed = 0.0;
+    for (&w, &x) in weights.iter().zip(x) {
+        let product = (f64::from(w) * f64::from(x)).abs();
+        magnitude += product;
+        if w.abs() < min_normal(dtype) || x.abs() < f32::MIN_POSITIVE {
+            flushed += product;
+        }
+    }
+    Expected {
+        value: matmul::reference(weights, x) + added.iter().map(|&term| f64::from(term)).sum::<f64>(),
+        bound: compare::sum_bound(x.len(), magnitude) + flushed,
+    }
+}
+
+fn compile(gpu: &Gpu, s: &Shape) -> qwgpu_runtime::Result<Matmul> {
+    match s.kernel {
+        Kernel::Matvec(workgroup) => Matmul::matvec_only(gpu, s.dtype, workgroup, s.n_tokens),
+        Kernel::Tiled => Matmul::tiled_only(gpu, s.dtype),
+        Kernel::Chosen => Matmul::new(gpu, &[s.dtype]),
+    }
+}
+
+fn run(gpu: &Gpu, s: &Shape, product: &Product<'_>) -> qwgpu_runtime::Result<()> {
+    let kernel = compile(gpu, s)?;
+    let mut pass = Pass::new(gpu);
+    if s.kernel == Kernel::Tiled {
+        kernel.dispatch_tiled(&mut pass, product);
+    } else {
+        kernel.dispatch(&mut pass, product);
+    }
+    pass.submit();
+    Ok(())
+}
+
+fn check(gpu: &Gpu, s: &Shape) -> Checked {
+    let weights = Weights::new(gpu, s)?;
+    let x = fill::values(s.x, 6, s.n_tokens, s.cols);
+    let bias = fill::values(Fill::Plain, 7, 1, s.rows);
+    let before = if s.accumulate {
+        fill::values(Fill::Plain, 8, s.n_tokens, s.rows)
+    } else {
+        Vec::new()
+    };
+    let x_tensor = padded(gpu, s.n_tokens, s.cols, &x)?;
+    let bias_tensor: Tensor = padded(gpu, 1, s.rows, &bias)?;
+    let out = if s.accumulate {
+        Guarded::holding(gpu, s.n_tokens, s.rows, &before)?
+    } else {
+        Guarded::new(gpu, s.n_tokens, s.rows, Elem::F32)?
+    };
+    let product = Product {
+        weights: &weights.matrix,
+        x: &x_tensor,
+        bias: s.bias.then_some(&bias_tensor),
+        accumulate: s.accumulate,
+        out: out.out(),
+    };
+    run(gpu, s, &product)?;
+    let (tokens, rows) = sampled(s);
+    let mut all = Vec::with_capacity(tokens.len() * rows.len());
+    for &r in &rows {
+        let weights_row = weights.row(gpu, r)?;
+        for &t in &tokens {
+            let index = t * s.rows + r;
+            let mut added = Vec::new();
+            added.extend(s.bias.then(|| bias[r]));
+            added.extend(s.accumulate.then(|| before[index]));
+            let x_row = &x[t * s.cols..][..s.cols];
+            all.push((index, expected(s.dtype, &weights_row, x_row, &added)));
+        }
+    }
+    compare::sampled("out", s.rows, &out.read_f32(gpu)?, all)
+}
