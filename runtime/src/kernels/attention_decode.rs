@@ -20,14 +20,19 @@ pub(crate) const BINDINGS: &[Access] = &[
 
 params! { n_kv_heads: u32, n_splits: u32, blocks_per_slot: u32, window: u32, scale: f32, head_vecs: u32 }
 
+/// The compiled kernel.
 #[derive(Debug)]
-pub(crate) struct AttentionDecode {
+pub struct AttentionDecode {
     pipeline: Handle,
     head_dim: usize,
 }
 
 impl AttentionDecode {
-    pub(crate) fn new(gpu: &Gpu, kv: Elem, head_dim: usize, group_size: usize) -> Result<Self> {
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// When the shader does not compile.
+    pub fn new(gpu: &Gpu, kv: Elem, head_dim: usize, group_size: usize) -> Result<Self> {
         let variant = Variant::AttentionDecode {
             kv: kv_format(kv),
             head_dim: head_dim as u32,
@@ -39,16 +44,8 @@ impl AttentionDecode {
         })
     }
 
-    /// `partials` `[n_tokens * n_heads * n_splits, head_dim]`, `stats` `[n_tokens * n_heads * n_splits, 2]` (m, l).
-    pub(crate) fn dispatch(
-        &self,
-        pass: &mut Pass<'_>,
-        query: &Query<'_>,
-        n_kv_heads: usize,
-        n_splits: usize,
-        partials: &Tensor,
-        stats: &Tensor,
-    ) {
+    /// Into `partials` `[n_tokens * n_heads * n_splits, head_dim]` and `stats` `[n_tokens * n_heads * n_splits, 2]` (m, l).
+    pub fn dispatch(&self, pass: &mut Pass<'_>, query: &Query<'_>, n_kv_heads: usize, n_splits: usize, partials: &Tensor, stats: &Tensor) {
         let params = Params {
             n_kv_heads: n_kv_heads as u32,
             n_splits: n_splits as u32,

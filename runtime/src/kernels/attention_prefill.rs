@@ -41,14 +41,19 @@ pub fn tiles(slots: &[u32], group_size: usize) -> Vec<[u32; 2]> {
     tiles
 }
 
+/// The compiled kernel.
 #[derive(Debug)]
-pub(crate) struct AttentionPrefill {
+pub struct AttentionPrefill {
     pipeline: Handle,
     head_dim: usize,
 }
 
 impl AttentionPrefill {
-    pub(crate) fn new(gpu: &Gpu, kv: Elem, head_dim: usize, group_size: usize) -> Result<Self> {
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// When the shader does not compile.
+    pub fn new(gpu: &Gpu, kv: Elem, head_dim: usize, group_size: usize) -> Result<Self> {
         let variant = Variant::AttentionPrefill {
             kv: kv_format(kv),
             head_dim: head_dim as u32,
@@ -60,8 +65,8 @@ impl AttentionPrefill {
         })
     }
 
-    /// `tiles` as [`tiles`] makes them, u32 `[n_tiles, 2]`.
-    pub(crate) fn dispatch(&self, pass: &mut Pass<'_>, query: &Query<'_>, n_kv_heads: usize, tiles: &Tensor, out: &Tensor) {
+    /// Into `out` `[n_tokens, n_heads * head_dim]`, with `tiles` as [`tiles`] makes them, u32 `[n_tiles, 2]`.
+    pub fn dispatch(&self, pass: &mut Pass<'_>, query: &Query<'_>, n_kv_heads: usize, tiles: &Tensor, out: &Tensor) {
         let params = Params {
             n_kv_heads: n_kv_heads as u32,
             blocks_per_slot: query.paging.block_table.cols() as u32,

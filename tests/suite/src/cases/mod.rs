@@ -24,7 +24,7 @@ use crate::{Case, Scale};
 pub fn all(scale: Scale) -> Vec<Case> {
     let lists = [
         argmax::cases(),
-        attention::cases(),
+        attention::cases(scale),
         attention_merge::cases(),
         embed::cases(scale),
         fill_random::cases(scale),

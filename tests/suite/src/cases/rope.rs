@@ -20,75 +20,152 @@ const BLOCK: usize = KV_BLOCK as usize;
 const LOW: usize = 256;
 const N_SLOTS: usize = 3;
 const BLOCKS_PER_SLOT: usize = 4;
-/// Where rows stand, (slot, pos, rope_pos): block edges, table edges, and the end of the longest context.
-const PLACES: [(u32, u32, u32); 9] = [
-    (0, 0, 0),
-    (2, 63, 63),
-    (2, 64, 64),
-    (1, 255, 255),
-    (0, 200, 256),
-    (1, 3, 257),
-    (0, 130, 4095),
-    (1, 127, 32_768),
-    (2, 128, 131_071),
+/// Blocks of the cache beyond those that sequences own: they stay poisoned.
+const SPARE: usize = 1;
+
+/// Heads of the models, Qwen1.5's without groups included, and odd ones: query heads, kv heads, head size.
+const HEADS: [(usize, usize, usize); 14] = [
+    (14, 2, 64),
+    (16, 16, 64),
+    (20, 20, 128),
+    (12, 2, 128),
+    (16, 2, 128),
+    (28, 4, 128),
+    (40, 8, 128),
+    (64, 8, 128),
+    (1, 1, 64),
+    (5, 5, 64),
+    (16, 1, 64),
+    (1, 1, 128),
+    (5, 5, 128),
+    (9, 3, 128),
 ];
+
+/// Base of the angles, and by how much YaRN stretches the context (1: not at all).
+const ANGLES: [(f64, f64); 6] = [(1e4, 1.0), (1e6, 1.0), (1e6, 4.0), (5e5, 8.0), (1e7, 2.0), (1e4, 32.0)];
+
+const FILLS: [Fill; 4] = [Fill::Zeros, Fill::Outlier, Fill::Denormal, Fill::Negative];
+
+/// Where the rows of a batch stand.
+#[derive(Clone, Copy, Debug)]
+enum Batch {
+    /// Block edges, table edges and the end of the longest context, in three sequences.
+    Edges,
+    /// One row: a step of decoding at this position.
+    Step(u32),
+    /// A chunk of a prompt: rows from this position on.
+    Chunk(u32, u32),
+}
+
+/// Positions of single steps.
+const STEPS: [u32; 12] = [0, 1, 63, 64, 127, 255, 256, 257, 8191, 32_767, 65_536, 131_071];
+
+impl Batch {
+    /// (slot, pos, rope_pos) of each row; positions in the cache stay within [`BLOCKS_PER_SLOT`] blocks.
+    fn places(self) -> Vec<(u32, u32, u32)> {
+        let cached = (BLOCKS_PER_SLOT * BLOCK) as u32;
+        match self {
+            Self::Edges => vec![
+                (0, 0, 0),
+                (2, 63, 63),
+                (2, 64, 64),
+                (1, 255, 255),
+                (0, 200, 256),
+                (1, 3, 257),
+                (0, 130, 4095),
+                (1, 127, 32_768),
+                (2, 128, 131_071),
+            ],
+            Self::Step(pos) => vec![(pos % N_SLOTS as u32, pos % cached, pos)],
+            Self::Chunk(first, n) => (0..n).map(|i| (1, (first + i) % cached, first + i)).collect(),
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     kv: Elem,
-    head_dim: usize,
     n_heads: usize,
     n_kv_heads: usize,
+    head_dim: usize,
     theta: f64,
-    factor: f64,
+    stretch: f64,
     fill: Fill,
+    batch: Batch,
+}
+
+impl Shape {
+    fn case(self) -> Case {
+        let Self {
+            kv,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            theta,
+            stretch,
+            fill,
+            batch,
+        } = self;
+        let name = format!("{kv:?} {n_heads}/{n_kv_heads} heads of {head_dim}, theta {theta:e}, stretched {stretch}, {fill}, {batch:?}");
+        Case::new("rope", name, move |gpu| check(gpu, self))
+            .with_f16(kv == Elem::F16)
+            .quick(n_heads * head_dim <= 2048)
+    }
+
+    /// By what YaRN multiplies both halves (Peng et al. 2023, equation 22).
+    fn factor(&self) -> f64 {
+        0.1 * self.stretch.ln() + 1.0
+    }
+
+    /// Angle of each pair at position 1. YaRN leaves fast pairs as they are and divides slow ones by the stretch; between pairs a
+    /// quarter and a half of the way up it goes over from one to the other.
+    fn inv_freq(&self) -> Vec<f64> {
+        let half = self.head_dim / 2;
+        let angle = |i: usize| {
+            let share = (i as f64 / half as f64 * 4.0 - 1.0).clamp(0.0, 1.0);
+            self.theta.powf(-(i as f64) / half as f64) * (1.0 - share + share / self.stretch)
+        };
+        (0..half).map(angle).collect()
+    }
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
+    let mut shapes = Vec::new();
     for kv in [Elem::F32, Elem::F16] {
-        for head_dim in [64, 128] {
-            for (n_heads, n_kv_heads) in [(1, 1), (14, 2), (5, 5), (16, 1)] {
-                for (theta, factor) in [(1e4, 1.0), (1e6, 1.138_629_436)] {
-                    let shape = Shape {
-                        kv,
-                        head_dim,
-                        n_heads,
-                        n_kv_heads,
-                        theta,
-                        factor,
-                        fill: Fill::Plain,
-                    };
-                    let name = format!("{kv:?} {n_heads}/{n_kv_heads} heads of {head_dim}, theta {theta:e}, factor {factor}");
-                    cases.push(
-                        Case::new("rope", name, move |gpu| check(gpu, shape))
-                            .with_f16(kv == Elem::F16)
-                            .quick(true),
-                    );
-                }
-            }
-            let shape = Shape {
+        for (n_heads, n_kv_heads, head_dim) in HEADS {
+            let plain = Shape {
                 kv,
+                n_heads,
+                n_kv_heads,
                 head_dim,
-                n_heads: 2,
-                n_kv_heads: 1,
                 theta: 1e6,
-                factor: 1.0,
-                fill: Fill::Outlier,
+                stretch: 1.0,
+                fill: Fill::Plain,
+                batch: Batch::Edges,
             };
-            let name = format!("{kv:?} heads of {head_dim}, values beyond f16");
-            cases.push(
-                Case::new("rope", name, move |gpu| check(gpu, shape))
-                    .with_f16(kv == Elem::F16)
-                    .quick(true),
-            );
+            shapes.extend(ANGLES.map(|(theta, stretch)| Shape { theta, stretch, ..plain }));
+            shapes.extend(FILLS.map(|fill| Shape { fill, ..plain }));
+            shapes.push(Shape {
+                batch: Batch::Chunk(250, 17),
+                ..plain
+            });
+            if n_heads == 14 || n_heads == 12 {
+                shapes.extend(STEPS.map(|pos| Shape {
+                    batch: Batch::Step(pos),
+                    ..plain
+                }));
+                shapes.push(Shape {
+                    batch: Batch::Chunk(32_700, 200),
+                    ..plain
+                });
+            }
         }
     }
-    cases
+    shapes.into_iter().map(Shape::case).collect()
 }
 
-fn table(gpu: &Gpu, inv_freq: &[f64], factor: f64) -> qwgpu_runtime::Result<Tensor> {
-    let max = PLACES.iter().map(|place| place.2 as usize).max().unwrap_or(0);
+/// The table up to the largest of the positions.
+fn table(gpu: &Gpu, inv_freq: &[f64], factor: f64, max: usize) -> qwgpu_runtime::Result<Tensor> {
     let low = (0..LOW).map(|l| (l, factor));
     let high = (0..=max / LOW).map(|h| (h * LOW, 1.0));
     let angles = low.chain(high).flat_map(|(pos, scale)| {
@@ -115,18 +192,18 @@ pub(super) fn poisoned_cache(gpu: &Gpu, n_blocks: usize, n_kv_heads: usize, head
 }
 
 fn check(gpu: &Gpu, s: Shape) -> Checked {
-    let n_tokens = PLACES.len();
+    let places = s.batch.places();
+    let n_tokens = places.len();
     let n_all = s.n_heads + 2 * s.n_kv_heads;
     let qkv = fill::values(s.fill, 20, n_tokens, n_all * s.head_dim);
-    let inv_freq = &(0..s.head_dim / 2)
-        .map(|i| s.theta.powf(-2.0 * i as f64 / s.head_dim as f64))
-        .collect::<Vec<_>>();
-    let rows: Vec<u32> = PLACES.iter().flat_map(|&(slot, pos, rope_pos)| [9, slot, pos, rope_pos]).collect();
-    let n_blocks = N_SLOTS * BLOCKS_PER_SLOT + 1;
+    let (inv_freq, factor) = (&s.inv_freq(), s.factor());
+    let rows: Vec<u32> = places.iter().flat_map(|&(slot, pos, rope_pos)| [9, slot, pos, rope_pos]).collect();
+    let n_blocks = N_SLOTS * BLOCKS_PER_SLOT + SPARE;
     let blocks = &fill::permutation(21, n_blocks)[..N_SLOTS * BLOCKS_PER_SLOT];
+    let last = places.iter().map(|place| place.2 as usize).max().unwrap_or(0);
 
     let qkv_tensor = padded(gpu, n_tokens, n_all * s.head_dim, &qkv)?;
-    let table = table(gpu, inv_freq, s.factor)?;
+    let table = table(gpu, inv_freq, factor, last)?;
     let rows = Tensor::from_u32(gpu, "rows", n_tokens, 4, &rows)?;
     let block_table = Tensor::from_u32(gpu, "block table", N_SLOTS, BLOCKS_PER_SLOT, blocks)?;
     let q = Guarded::new(gpu, n_tokens, s.n_heads * s.head_dim, Elem::F32)?;
@@ -148,18 +225,18 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
 
     let head = |t: usize, h: usize| &qkv[(t * n_all + h) * s.head_dim..][..s.head_dim];
     let q_heads = (0..n_tokens * s.n_heads).map(|i| (i / s.n_heads, i % s.n_heads));
-    let q_expected = q_heads.flat_map(|(t, h)| turned(head(t, h), PLACES[t].2, s.factor, inv_freq));
+    let q_expected = q_heads.flat_map(|(t, h)| turned(head(t, h), places[t].2, factor, inv_freq));
     let mut outcome = compare::elements("q", s.n_heads * s.head_dim, &q.read_f32(gpu)?, q_expected)?;
     for (name, tensor, first_head) in [("k", &cache.k, s.n_heads), ("v", &cache.v, s.n_heads + s.n_kv_heads)] {
         let got = tensor.read_f32(gpu)?;
         let mut written = vec![false; got.len()];
-        for (t, &(slot, pos, rope_pos)) in PLACES.iter().enumerate() {
+        for (t, &(slot, pos, rope_pos)) in places.iter().enumerate() {
             let block = blocks[slot as usize * BLOCKS_PER_SLOT + pos as usize / BLOCK] as usize;
             for h in 0..s.n_kv_heads {
                 let source = head(t, first_head + h);
                 let at = ((block * s.n_kv_heads + h) * BLOCK + pos as usize % BLOCK) * s.head_dim;
                 let expected = if name == "k" {
-                    turned(source, rope_pos, s.factor, inv_freq)
+                    turned(source, rope_pos, factor, inv_freq)
                 } else {
                     copied(source)
                 };
