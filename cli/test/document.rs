@@ -1,0 +1,310 @@
+//! A run in numbers and words: what every form of the report is made from, and the JSON one as it is.
+
+use std::collections::BTreeMap;
+
+use qwgpu_runtime::AdapterInfo;
+use qwgpu_suite::{CaseResult, Mismatch, Outcome, Report, Status, Tier};
+use serde::Serialize;
+
+use crate::devices::CapsEntry;
+use crate::output::JSON_VERSION;
+
+/// The whole run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Document {
+    pub(crate) version: u32,
+    /// The version of this program.
+    pub(crate) qwgpu: &'static str,
+    /// When it ended, UTC.
+    pub(crate) date: String,
+    /// Operating system and architecture.
+    pub(crate) system: String,
+    /// What runs the same again.
+    pub(crate) command: String,
+    /// Variables that change what runs, as far as they are set.
+    pub(crate) environment: BTreeMap<&'static str, String>,
+    /// The adapters' names.
+    pub(crate) adapter: String,
+    /// Their drivers.
+    pub(crate) driver: String,
+    pub(crate) verdict: Verdict,
+    /// Ctrl-C ended it early.
+    pub(crate) interrupted: bool,
+    /// `--fail-fast` ended it early.
+    pub(crate) stopped: bool,
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
+    pub(crate) seconds: f64,
+    pub(crate) adapters: Vec<AdapterEntry>,
+    /// In the order in which they ran.
+    pub(crate) cases: Vec<CaseEntry>,
+}
+
+/// What it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    Passed,
+    Failed,
+    Interrupted,
+}
+
+/// One adapter and its sums.
+#[derive(Debug, Serialize)]
+pub(crate) struct AdapterEntry {
+    pub(crate) index: usize,
+    pub(crate) name: String,
+    pub(crate) backend: String,
+    pub(crate) kind: String,
+    pub(crate) driver: String,
+    pub(crate) vendor: u32,
+    pub(crate) device: u32,
+    pub(crate) caps: CapsEntry,
+    pub(crate) tier: &'static str,
+    /// Whether the tier ran as a whole, so that every variant has to have run.
+    pub(crate) whole: bool,
+    pub(crate) planned: usize,
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
+    pub(crate) n_values: usize,
+    /// Variants of kernels that the adapter offers.
+    pub(crate) variants_offered: usize,
+    /// Those that no case has dispatched.
+    pub(crate) variants_unseen: Vec<String>,
+    pub(crate) seconds: f64,
+}
+
+/// One case in one mode; figures are null where nothing was compared, or where they are infinite or NaN.
+#[derive(Debug, Serialize)]
+pub(crate) struct CaseEntry {
+    /// What `--repro` takes; null for what is no case: an adapter that does not open, a variant that never ran.
+    pub(crate) id: Option<String>,
+    /// The adapter's index.
+    pub(crate) adapter: usize,
+    pub(crate) kernel: String,
+    pub(crate) mode: &'static str,
+    pub(crate) name: String,
+    pub(crate) status: Kind,
+    pub(crate) seconds: f64,
+    pub(crate) n_values: Option<usize>,
+    /// Largest difference in units of its bound: above 1 is wrong.
+    pub(crate) worst: Option<f64>,
+    pub(crate) max_abs: Option<f64>,
+    pub(crate) nmse: Option<f64>,
+    /// Why it failed or was skipped.
+    pub(crate) reason: Option<String>,
+    pub(crate) mismatches: Vec<MismatchEntry>,
+}
+
+/// How a case ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+/// One value that is off.
+#[derive(Debug, Serialize)]
+pub(crate) struct MismatchEntry {
+    pub(crate) at: String,
+    pub(crate) got: String,
+    pub(crate) expected: String,
+}
+
+/// What ran on one adapter, or why nothing did.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) adapter: AdapterInfo,
+    pub(crate) tier: Tier,
+    pub(crate) planned: usize,
+    pub(crate) report: Result<Report, String>,
+}
+
+/// How a run came to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    #[default]
+    Complete,
+    Interrupted,
+    AtFailure,
+}
+
+/// Values of a case that a report keeps; a case that is run again by itself keeps all.
+const MISMATCHES: usize = 16;
+
+const ENVIRONMENT: [&str; 5] = ["QWGPU_ADAPTER", "QWGPU_DISABLE", "QWGPU_SHADERS", "QWGPU_CHECKED", "WGPU_BACKEND"];
+
+impl Document {
+    /// Of these runs, started by `command`.
+    pub(crate) fn new(command: String, runs: &[Run], end: End, alone: bool) -> Self {
+        let limit = if alone { usize::MAX } else { MISMATCHES };
+        let cases: Vec<CaseEntry> = runs.iter().flat_map(|run| cases_of(run, limit)).collect();
+        let adapters: Vec<AdapterEntry> = runs.iter().map(|run| AdapterEntry::new(run, &cases)).collect();
+        let join = |text: fn(&AdapterEntry) -> &str| adapters.iter().map(text).collect::<Vec<_>>().join("; ");
+        let sum = |count: fn(&AdapterEntry) -> usize| adapters.iter().map(count).sum();
+        let all_ran = !adapters.is_empty() && adapters.iter().all(|adapter| adapter.passed > 0);
+        let failed: usize = sum(|adapter| adapter.failed);
+        let verdict = match end {
+            End::Interrupted => Verdict::Interrupted,
+            _ if all_ran && failed == 0 => Verdict::Passed,
+            _ => Verdict::Failed,
+        };
+        let set = |name: &'static str| Some((name, std::env::var(name).ok().filter(|value| !value.is_empty())?));
+        Self {
+            version: JSON_VERSION,
+            qwgpu: env!("CARGO_PKG_VERSION"),
+            date: chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now()).to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            command,
+            environment: ENVIRONMENT.into_iter().filter_map(set).collect(),
+            adapter: join(|adapter| &adapter.name),
+            driver: join(|adapter| &adapter.driver),
+            verdict,
+            interrupted: end == End::Interrupted,
+            stopped: end == End::AtFailure,
+            passed: sum(|adapter| adapter.passed),
+            failed,
+            skipped: sum(|adapter| adapter.skipped),
+            seconds: adapters.iter().map(|adapter| adapter.seconds).sum(),
+            adapters,
+            cases,
+        }
+    }
+
+    /// The cases of one adapter.
+    pub(crate) fn cases_of<'a>(&'a self, adapter: &AdapterEntry) -> impl Iterator<Item = &'a CaseEntry> + Clone {
+        let index = adapter.index;
+        self.cases.iter().filter(move |case| case.adapter == index)
+    }
+
+    /// Cases that failed.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &CaseEntry> {
+        self.cases.iter().filter(|case| case.status == Kind::Failed)
+    }
+
+    /// The command that runs a case again; there is none for what is no case.
+    pub(crate) fn repro(&self, case: &CaseEntry) -> Option<String> {
+        let id = case.id.as_ref()?;
+        // Where it matters which adapter runs, it is named.
+        let named = self.adapters.len() > 1 || self.command.contains("--adapter");
+        let adapter = if named {
+            format!("--adapter {} ", case.adapter)
+        } else {
+            String::new()
+        };
+        Some(format!("qwgpu test {adapter}--repro {id}"))
+    }
+}
+
+impl AdapterEntry {
+    fn new(run: &Run, cases: &[CaseEntry]) -> Self {
+        let info = &run.adapter;
+        let report = run.report.as_ref().ok();
+        let own = || cases.iter().filter(|case| case.adapter == info.index);
+        let count = |kind| own().filter(|case| case.status == kind).count();
+        Self {
+            index: info.index,
+            name: info.name.clone(),
+            backend: info.backend.clone(),
+            kind: info.kind.clone(),
+            driver: info.driver.clone(),
+            vendor: info.vendor,
+            device: info.device,
+            caps: CapsEntry::new(&info.caps),
+            tier: match run.tier {
+                Tier::Quick => "quick",
+                Tier::Full => "full",
+            },
+            whole: report.is_some_and(|report| report.whole),
+            planned: run.planned,
+            passed: count(Kind::Passed),
+            failed: count(Kind::Failed),
+            skipped: count(Kind::Skipped),
+            n_values: own().filter_map(|case| case.n_values).sum(),
+            variants_offered: report.map_or(0, |report| report.n_variants),
+            variants_unseen: report.map_or_else(Vec::new, |report| report.unseen_variants.clone()),
+            seconds: report.map_or(0.0, |report| report.time.as_secs_f64()),
+        }
+    }
+
+    /// Name and backend.
+    pub(crate) fn label(&self) -> String {
+        format!("{} ({})", self.name, self.backend)
+    }
+}
+
+/// The cases of a run, and as failures what is wrong besides.
+fn cases_of(run: &Run, limit: usize) -> Vec<CaseEntry> {
+    let adapter = run.adapter.index;
+    let report = match &run.report {
+        Ok(report) => report,
+        Err(reason) => return vec![besides(adapter, "adapter", "opens", reason.clone())],
+    };
+    let unseen = report.missing_variants().iter().map(|variant| {
+        let reason = "the adapter offers this variant, and no case has run it";
+        besides(adapter, "variants", variant, reason.into())
+    });
+    let cases = report.results.iter().map(|result| case(adapter, result, limit));
+    cases.chain(unseen).collect()
+}
+
+fn case(adapter: usize, result: &CaseResult, limit: usize) -> CaseEntry {
+    let (status, outcome, reason, mismatches) = match &result.status {
+        Status::Passed(outcome) => (Kind::Passed, Some(outcome), None, &[][..]),
+        Status::Failed(failure) => (
+            Kind::Failed,
+            failure.outcome.as_ref(),
+            Some(failure.reason.clone()),
+            &failure.mismatches[..],
+        ),
+        Status::Skipped(reason) => (Kind::Skipped, None, Some((*reason).to_owned()), &[][..]),
+    };
+    CaseEntry {
+        id: Some(result.id.clone()),
+        adapter,
+        kernel: result.kernel.into(),
+        mode: result.mode.name(),
+        name: result.name.clone(),
+        status,
+        seconds: result.time.as_secs_f64(),
+        n_values: outcome.map(|outcome| outcome.n_values),
+        worst: outcome.map(|outcome| outcome.worst),
+        max_abs: outcome.map(|outcome| outcome.max_abs),
+        nmse: outcome.map(Outcome::nmse),
+        reason,
+        mismatches: mismatches.iter().take(limit).map(MismatchEntry::new).collect(),
+    }
+}
+
+/// A failure that is no case's.
+fn besides(adapter: usize, kernel: &str, name: &str, reason: String) -> CaseEntry {
+    CaseEntry {
+        id: None,
+        adapter,
+        kernel: kernel.into(),
+        mode: "native",
+        name: name.into(),
+        status: Kind::Failed,
+        seconds: 0.0,
+        n_values: None,
+        worst: None,
+        max_abs: None,
+        nmse: None,
+        reason: Some(reason),
+        mismatches: Vec::new(),
+    }
+}
+
+impl MismatchEntry {
+    fn new(mismatch: &Mismatch) -> Self {
+        Self {
+            at: mismatch.at.clone(),
+            got: mismatch.got.clone(),
+            expected: mismatch.expected.clone(),
+        }
+    }
+}
