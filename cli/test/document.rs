@@ -186,6 +186,20 @@ impl Document {
         self.cases.iter().filter(|case| case.status == Kind::Failed)
     }
 
+    /// At most `most` failures, `each` of them of one kernel in one mode.
+    pub(crate) fn first_failures(&self, each: usize, most: usize) -> Vec<&CaseEntry> {
+        let mut seen: BTreeMap<_, usize> = BTreeMap::new();
+        let mut first = Vec::new();
+        for case in self.failures() {
+            let n = seen.entry((case.adapter, &case.kernel, case.mode)).or_default();
+            *n += 1;
+            if *n <= each && first.len() < most {
+                first.push(case);
+            }
+        }
+        first
+    }
+
     /// The command that runs a case again; there is none for what is no case.
     pub(crate) fn repro(&self, case: &CaseEntry) -> Option<String> {
         let id = case.id.as_ref()?;

@@ -12,8 +12,8 @@ use super::text::label;
 use crate::devices;
 use crate::output::{grouped, human_bytes};
 
-/// Failures whose values are shown unfolded.
-const UNFOLDED: usize = 10;
+/// Failures of a kernel in a mode that are shown unfolded.
+const UNFOLDED: usize = 2;
 /// Kernels in the list of the slowest.
 const SLOWEST: usize = 5;
 
@@ -33,7 +33,7 @@ pub(crate) fn report(document: &Document) -> Result<String> {
     // The name's ending turns on the escaping of HTML.
     environment.add_template("report.html", include_str!("report.html.jinja"))?;
     let adapters: Vec<Value> = document.adapters.iter().map(|adapter| view(document, adapter)).collect();
-    let context = context! { document => Value::from(Serde(document)), adapters };
+    let context = context! { document => Value::from(Serde(document)), adapters, words => words(&document.command) };
     Ok(environment.get_template("report.html")?.render(context)?)
 }
 
@@ -53,15 +53,11 @@ fn view(document: &Document, adapter: &AdapterEntry) -> Value {
             let all = Cell::of(own());
             context! {
                 kernel, cells, passed => all.passed, failed => all.failed, skipped => all.skipped,
-                worst => all.worst, seconds => all.seconds, histogram => histogram(own()), worst_case => worst(own()).map(worst_case),
+                worst => all.bounds(), seconds => all.seconds, histogram => histogram(own()), worst_case => worst(own()).map(worst_case),
             }
         })
         .collect();
-    let failures: Vec<Value> = cases()
-        .filter(|case| case.status == Kind::Failed)
-        .enumerate()
-        .map(|(i, case)| context! { label => label(case), case => Value::from(Serde(case)), repro => document.repro(case), open => i < UNFOLDED })
-        .collect();
+    let failures = failures(document, adapter);
     let skips: Vec<Value> = skips(cases())
         .into_iter()
         .map(|(reason, n, kernels)| context! { reason, n, kernels })
@@ -70,6 +66,28 @@ fn view(document: &Document, adapter: &AdapterEntry) -> Value {
         info => Value::from(Serde(adapter)), label => adapter.label(), modes, rows, failures, skips,
         subgroups => subgroups(adapter), coop => coop(adapter), slowest => slowest(document, adapter),
     }
+}
+
+/// A command's program and options, each with its values, which a line should not part.
+fn words(command: &str) -> Vec<String> {
+    let mut words = command.split(" --");
+    let program = words.next().map(str::to_owned);
+    program.into_iter().chain(words.map(|word| format!("--{word}"))).collect()
+}
+
+/// The failures of each kernel in each mode.
+fn failures(document: &Document, adapter: &AdapterEntry) -> Vec<Value> {
+    let all: Vec<&CaseEntry> = document.cases_of(adapter).collect();
+    let groups = all.chunk_by(|a, b| (&a.kernel, a.mode) == (&b.kernel, b.mode));
+    let one = |case: &&CaseEntry| context! { case => Value::from(Serde(*case)), repro => document.repro(case) };
+    let group = |group: &[&CaseEntry]| {
+        let failed: Vec<Value> = group.iter().filter(|case| case.status == Kind::Failed).map(one).collect();
+        let (first, others) = failed.split_at_checked(UNFOLDED).unwrap_or((&failed, &[]));
+        let title = format!("{} {}", group[0].kernel, group[0].mode);
+        let n = group.iter().filter(|case| case.status != Kind::Skipped).count();
+        (!failed.is_empty()).then(|| context! { title, n, failed => failed.len(), first => first.to_vec(), others => others.to_vec() })
+    };
+    groups.filter_map(group).collect()
 }
 
 /// One field of the matrix, with its class.

@@ -8,7 +8,7 @@ use qwgpu_suite::{CaseResult, Event, Mode, Status, Tier};
 
 use super::Plan;
 use super::document::Kind;
-use super::sums::{Cell, bounds, seconds};
+use super::sums::{Cell, seconds};
 use crate::model_args::counting_bar;
 use crate::output::grouped;
 
@@ -99,7 +99,7 @@ impl Live {
             passed,
             failed,
             skipped,
-            bounds(cell.worst),
+            cell.bounds(),
             seconds(cell.seconds),
         ];
         let line = self.line(cells);

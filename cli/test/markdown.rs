@@ -1,13 +1,15 @@
 //! The report in Markdown, for an issue.
 
 use super::document::{AdapterEntry, Document, Verdict};
-use super::sums::{Cell, bounds, kernels, modes, seconds, skips};
+use super::sums::{Cell, kernels, modes, seconds, skips};
 use super::text::{label, totals};
 use crate::output::grouped;
 use crate::table::Table;
 
 /// Failures that are listed; more would not be read.
 const LISTED: usize = 50;
+/// Of one kernel in one mode.
+const EACH: usize = 5;
 
 /// The document as Markdown.
 pub(crate) fn report(document: &Document) -> String {
@@ -56,7 +58,7 @@ fn of_adapter(document: &Document, adapter: &AdapterEntry) -> String {
                 cell.passed.to_string(),
                 cell.failed.to_string(),
                 cell.skipped.to_string(),
-                bounds(cell.worst),
+                cell.bounds(),
                 seconds(cell.seconds),
             ]);
         }
@@ -76,14 +78,15 @@ fn failures(document: &Document) -> String {
         return String::new();
     }
     let mut text = String::from("\n## Failures\n\n");
-    for case in document.failures().take(LISTED) {
+    let listed = document.first_failures(EACH, LISTED);
+    for case in &listed {
         text += &format!("- **{}**: {}\n", label(case), case.reason.as_deref().unwrap_or_default());
         if let Some(repro) = document.repro(case) {
             text += &format!("  `{repro}`\n");
         }
     }
-    if n_failed > LISTED {
-        text += &format!("- and {} more\n", n_failed - LISTED);
+    if n_failed > listed.len() {
+        text += &format!("- and {} more\n", n_failed - listed.len());
     }
     text
 }

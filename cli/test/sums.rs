@@ -31,6 +31,12 @@ impl Cell {
         }
     }
 
+    /// The largest error as text; failures without a figure leave nothing to say, whatever else has passed.
+    pub(crate) fn bounds(&self) -> String {
+        let hidden = self.failed > 0 && self.worst.is_some_and(|worst| worst <= 1.0);
+        bounds(self.worst.filter(|_| !hidden))
+    }
+
     /// Of these cases.
     pub(crate) fn of<'a>(cases: impl IntoIterator<Item = &'a CaseEntry>) -> Self {
         let mut cell = Self::default();

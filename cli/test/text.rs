@@ -8,6 +8,8 @@ use crate::output::grouped;
 
 /// Failures that are listed.
 const LISTED: usize = 20;
+/// Of those, how many may be of the same kernel in the same mode: one broken kernel should not hide another.
+const EACH: usize = 3;
 
 /// Totals, what was skipped and why, and the first failures with how to see them again.
 pub(crate) fn summary(document: &Document) -> String {
@@ -45,7 +47,10 @@ fn of_adapter(document: &Document, adapter: &AdapterEntry) -> String {
         grouped(adapter.n_values as u64)
     );
     if let Some(case) = worst(document.cases_of(adapter)) {
-        text += &format!("  worst error at {} of its bound: {}\n", bounds(case.worst), label(case));
+        text += &match case.worst {
+            Some(0.0) => "  every value exact\n".into(),
+            worst => format!("  worst error at {} of its bound: {}\n", bounds(worst), label(case)),
+        };
     }
     let (offered, unseen) = (adapter.variants_offered, adapter.variants_unseen.len());
     if offered > 0 {
@@ -64,14 +69,15 @@ pub(crate) fn label(case: &CaseEntry) -> String {
 
 fn failures(document: &Document) -> String {
     let mut text = String::new();
-    for case in document.failures().take(LISTED) {
+    let listed: Vec<&CaseEntry> = document.first_failures(EACH, LISTED);
+    for case in &listed {
         text += &format!("{} {}\n", style("FAIL").red().bold(), label(case));
         text += &format!("     {}\n", case.reason.as_deref().unwrap_or_default());
         if let Some(repro) = document.repro(case) {
             text += &format!("     {repro}\n");
         }
     }
-    let n_more = document.failures().count().saturating_sub(LISTED);
+    let n_more = document.failures().count() - listed.len();
     if n_more > 0 {
         text += &format!("and {} more; -o report.html has them all\n", grouped(n_more as u64));
     }
