@@ -4,6 +4,7 @@
 //! [`Document`], and everything that is written is made from that.
 
 mod args;
+mod case;
 mod document;
 mod histogram;
 mod html;

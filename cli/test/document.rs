@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use qwgpu_runtime::AdapterInfo;
-use qwgpu_suite::{CaseResult, Mismatch, Outcome, Report, Status, Tier};
+use qwgpu_suite::{Report, Tier};
 use serde::Serialize;
 
+use super::case::{CaseEntry, Kind, of_run};
 use crate::devices::CapsEntry;
 use crate::output::JSON_VERSION;
 
@@ -76,45 +77,6 @@ pub(crate) struct AdapterEntry {
     pub(crate) seconds: f64,
 }
 
-/// One case in one mode; figures are null where nothing was compared, or where they are infinite or NaN.
-#[derive(Debug, Serialize)]
-pub(crate) struct CaseEntry {
-    /// What `--repro` takes; null for what is no case: an adapter that does not open, a variant that never ran.
-    pub(crate) id: Option<String>,
-    /// The adapter's index.
-    pub(crate) adapter: usize,
-    pub(crate) kernel: String,
-    pub(crate) mode: &'static str,
-    pub(crate) name: String,
-    pub(crate) status: Kind,
-    pub(crate) seconds: f64,
-    pub(crate) n_values: Option<usize>,
-    /// Largest difference in units of its bound: above 1 is wrong.
-    pub(crate) worst: Option<f64>,
-    pub(crate) max_abs: Option<f64>,
-    pub(crate) nmse: Option<f64>,
-    /// Why it failed or was skipped.
-    pub(crate) reason: Option<String>,
-    pub(crate) mismatches: Vec<MismatchEntry>,
-}
-
-/// How a case ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
-    Passed,
-    Failed,
-    Skipped,
-}
-
-/// One value that is off.
-#[derive(Debug, Serialize)]
-pub(crate) struct MismatchEntry {
-    pub(crate) at: String,
-    pub(crate) got: String,
-    pub(crate) expected: String,
-}
-
 /// What ran on one adapter, or why nothing did.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -142,7 +104,7 @@ impl Document {
     /// Of these runs, started by `command`.
     pub(crate) fn new(command: String, runs: &[Run], end: End, alone: bool) -> Self {
         let limit = if alone { usize::MAX } else { MISMATCHES };
-        let cases: Vec<CaseEntry> = runs.iter().flat_map(|run| cases_of(run, limit)).collect();
+        let cases: Vec<CaseEntry> = runs.iter().flat_map(|run| of_run(run, limit)).collect();
         let adapters: Vec<AdapterEntry> = runs.iter().map(|run| AdapterEntry::new(run, &cases)).collect();
         let join = |text: fn(&AdapterEntry) -> &str| adapters.iter().map(text).collect::<Vec<_>>().join("; ");
         let sum = |count: fn(&AdapterEntry) -> usize| adapters.iter().map(count).sum();
@@ -248,77 +210,5 @@ impl AdapterEntry {
     /// Name and backend.
     pub(crate) fn label(&self) -> String {
         format!("{} ({})", self.name, self.backend)
-    }
-}
-
-/// The cases of a run, and as failures what is wrong besides.
-fn cases_of(run: &Run, limit: usize) -> Vec<CaseEntry> {
-    let adapter = run.adapter.index;
-    let report = match &run.report {
-        Ok(report) => report,
-        Err(reason) => return vec![besides(adapter, "adapter", "opens", reason.clone())],
-    };
-    let unseen = report.missing_variants().iter().map(|variant| {
-        let reason = "the adapter offers this variant, and no case has run it";
-        besides(adapter, "variants", variant, reason.into())
-    });
-    let cases = report.results.iter().map(|result| case(adapter, result, limit));
-    cases.chain(unseen).collect()
-}
-
-fn case(adapter: usize, result: &CaseResult, limit: usize) -> CaseEntry {
-    let (status, outcome, reason, mismatches) = match &result.status {
-        Status::Passed(outcome) => (Kind::Passed, Some(outcome), None, &[][..]),
-        Status::Failed(failure) => (
-            Kind::Failed,
-            failure.outcome.as_ref(),
-            Some(failure.reason.clone()),
-            &failure.mismatches[..],
-        ),
-        Status::Skipped(reason) => (Kind::Skipped, None, Some((*reason).to_owned()), &[][..]),
-    };
-    CaseEntry {
-        id: Some(result.id.clone()),
-        adapter,
-        kernel: result.kernel.into(),
-        mode: result.mode.name(),
-        name: result.name.clone(),
-        status,
-        seconds: result.time.as_secs_f64(),
-        n_values: outcome.map(|outcome| outcome.n_values),
-        worst: outcome.map(|outcome| outcome.worst),
-        max_abs: outcome.map(|outcome| outcome.max_abs),
-        nmse: outcome.map(Outcome::nmse),
-        reason,
-        mismatches: mismatches.iter().take(limit).map(MismatchEntry::new).collect(),
-    }
-}
-
-/// A failure that is no case's.
-fn besides(adapter: usize, kernel: &str, name: &str, reason: String) -> CaseEntry {
-    CaseEntry {
-        id: None,
-        adapter,
-        kernel: kernel.into(),
-        mode: "native",
-        name: name.into(),
-        status: Kind::Failed,
-        seconds: 0.0,
-        n_values: None,
-        worst: None,
-        max_abs: None,
-        nmse: None,
-        reason: Some(reason),
-        mismatches: Vec::new(),
-    }
-}
-
-impl MismatchEntry {
-    fn new(mismatch: &Mismatch) -> Self {
-        Self {
-            at: mismatch.at.clone(),
-            got: mismatch.got.clone(),
-            expected: mismatch.expected.clone(),
-        }
     }
 }

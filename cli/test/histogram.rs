@@ -2,7 +2,7 @@
 
 use minijinja::{Value, context};
 
-use super::document::{CaseEntry, Kind};
+use super::case::{CaseEntry, Kind};
 use super::sums::bounds;
 use crate::output::grouped;
 

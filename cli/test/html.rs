@@ -5,7 +5,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 
-use super::document::{AdapterEntry, CaseEntry, Document, Kind};
+use super::case::{CaseEntry, Kind};
+use super::document::{AdapterEntry, Document};
 use super::histogram::histogram;
 use super::sums::{Cell, bounds, kernels, modes, seconds, skips, worst};
 use super::text::label;

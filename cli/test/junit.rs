@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::document::{CaseEntry, Document, Kind};
+use super::case::{CaseEntry, Kind};
+use super::document::Document;
 use super::sums::kernels;
 
 /// The document as XML.

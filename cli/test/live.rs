@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use qwgpu_suite::{CaseResult, Event, Mode, Status, Tier};
 
 use super::Plan;
-use super::document::Kind;
+use super::case::Kind;
 use super::sums::{Cell, seconds};
 use crate::model_args::counting_bar;
 use crate::output::grouped;

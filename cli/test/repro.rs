@@ -1,6 +1,7 @@
 //! One case in full: what `--repro` prints.
 
-use super::document::{Document, Kind};
+use super::case::Kind;
+use super::document::Document;
 use super::sums::{bounds, seconds};
 use crate::output::grouped;
 use crate::table::Table;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use qwgpu_suite::Mode;
 
-use super::document::{CaseEntry, Kind};
+use super::case::{CaseEntry, Kind};
 
 /// Cases of one kernel in one mode, or any others together.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,7 +2,8 @@
 
 use console::style;
 
-use super::document::{AdapterEntry, CaseEntry, Document, Verdict};
+use super::case::CaseEntry;
+use super::document::{AdapterEntry, Document, Verdict};
 use super::sums::{bounds, seconds, skips, worst};
 use crate::output::grouped;
 
