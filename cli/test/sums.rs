@@ -97,7 +97,7 @@ pub(crate) fn bounds(worst: Option<f64>) -> String {
         Some(0.0) => "exact".into(),
         Some(worst) if worst.is_nan() => "NaN".into(),
         Some(worst) if worst.is_infinite() => "inf".into(),
-        Some(worst) if worst >= 1000.0 || worst < 0.0005 => format!("{worst:.0e}"),
+        Some(worst) if !(0.0005..1000.0).contains(&worst) => format!("{worst:.0e}"),
         Some(worst) if worst >= 10.0 => format!("{worst:.1}"),
         Some(worst) => format!("{worst:.3}"),
     }
