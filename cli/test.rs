@@ -41,6 +41,11 @@ struct Plan {
 /// # Errors
 /// One sentence for the user, when the command line is wrong, when anything failed and when nothing ran.
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
+    // https://no-color.org, which the crate `console` does not look at.
+    if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        console::set_colors_enabled(false);
+        console::set_colors_enabled_stderr(false);
+    }
     let plans = plans(args)?;
     if args.list {
         return list(&plans);
