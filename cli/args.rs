@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model_args::ModelArgs;
 use crate::sampling::SamplingArgs;
+use crate::test::TestArgs;
 
 /// Runs models of the Qwen2 family on any Vulkan, Metal or DX12 GPU.
 #[derive(Debug, Parser)]
@@ -26,6 +27,7 @@ Examples:
   qwgpu devices                                Which GPUs there are
   qwgpu inspect -m ./my-model                  What a model is, and how much memory it takes
   qwgpu bench -p 512 -n 128                    How fast this machine is
+  qwgpu test                                   Whether its GPUs and their drivers compute right
 
 Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted with Ctrl-C.
 Environment: QWGPU_ADAPTER, QWGPU_MEMORY_MIB, QWGPU_DISABLE=f16,subgroup,coop,dot, QWGPU_HISTORY,
@@ -46,6 +48,8 @@ pub(crate) enum Command {
     Perplexity(PerplexityArgs),
     /// Measure prefill and decode speed
     Bench(BenchArgs),
+    /// Check that the kernels compute right on each adapter and its driver
+    Test(TestArgs),
 }
 
 /// `qwgpu run`.

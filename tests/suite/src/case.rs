@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use qwgpu_runtime::Gpu;
+use qwgpu_runtime::{Caps, Gpu};
 
 use crate::{Axis, Mode};
 
@@ -31,7 +31,13 @@ impl Scale {
     /// What suits an adapter.
     #[must_use]
     pub fn of(gpu: &Gpu) -> Self {
-        if gpu.caps().cpu { Self::Cut } else { Self::Real }
+        Self::suiting(gpu.caps())
+    }
+
+    /// The same, before the adapter is opened.
+    #[must_use]
+    pub const fn suiting(caps: &Caps) -> Self {
+        if caps.cpu { Self::Cut } else { Self::Real }
     }
 }
 
@@ -196,6 +202,8 @@ pub struct Failure {
     pub reason: String,
     /// The first values that are off, [`Failure::MAX_MISMATCHES`] at most.
     pub mismatches: Vec<Mismatch>,
+    /// What was compared, where there were numbers to compare.
+    pub outcome: Option<Outcome>,
 }
 
 impl Failure {
@@ -208,6 +216,7 @@ impl Failure {
         Self {
             reason: reason.into(),
             mismatches: Vec::new(),
+            outcome: None,
         }
     }
 }

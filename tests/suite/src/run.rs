@@ -63,7 +63,7 @@ pub fn run(devices: &Devices, selection: &Selection, observe: &mut dyn FnMut(Eve
 }
 
 /// Every kernel's cases mode by mode.
-fn in_groups(items: &[(Case, Vec<Mode>)]) -> impl Iterator<Item = (&Case, Mode)> {
+pub(crate) fn in_groups(items: &[(Case, Vec<Mode>)]) -> impl Iterator<Item = (&Case, Mode)> {
     let kernels = items.chunk_by(|a, b| a.0.kernel == b.0.kernel);
     kernels.flat_map(|kernel| {
         Mode::ALL.into_iter().flat_map(move |mode| {
