@@ -1,7 +1,8 @@
 //! `qwgpu devices`: every adapter of this machine and what qwgpu may use of it.
 
 use anyhow::{Result, bail};
-use qwgpu_runtime::{AdapterInfo, Caps, list_adapters};
+use qwgpu_runtime::self_test::{self, Distrust, Path};
+use qwgpu_runtime::{AdapterInfo, Caps, GpuOptions, list_adapters};
 use serde::Serialize;
 
 use crate::args::DevicesArgs;
@@ -13,11 +14,15 @@ use crate::table::Table;
 /// # Errors
 /// When there is no adapter (not with `--json`, whose list is empty then).
 pub(crate) fn run(args: &DevicesArgs) -> Result<()> {
-    let adapters = list_adapters()?;
+    let options = GpuOptions::from_env()?;
+    let adapters: Vec<(AdapterInfo, Vec<Distrust>)> = list_adapters()?
+        .into_iter()
+        .map(|info| self_test::remembered(&info, &options).map(|distrusted| (info, distrusted)))
+        .collect::<Result<_, _>>()?;
     if args.json {
         return print_json(&Report {
             version: JSON_VERSION,
-            adapters: adapters.iter().map(Entry::new).collect(),
+            adapters: adapters.iter().map(|(info, distrusted)| Entry::new(info, distrusted)).collect(),
         });
     }
     if adapters.is_empty() {
@@ -37,22 +42,34 @@ pub(crate) fn run(args: &DevicesArgs) -> Result<()> {
         ">buffer",
         "driver",
     ]);
-    for info in &adapters {
+    for (info, distrusted) in &adapters {
         let caps = &info.caps;
+        // what a self-test has found wrong is off, whatever the adapter says
+        let cell = |path, text| {
+            if distrusted.iter().any(|d| d.path == path) {
+                "wrong".into()
+            } else {
+                text
+            }
+        };
         table.row(vec![
             info.index.to_string(),
             info.name.clone(),
             info.backend.clone(),
             info.kind.clone(),
-            if caps.f16 { "yes" } else { "no" }.into(),
-            subgroups(caps),
-            coop(caps),
+            cell(Path::F16, if caps.f16 { "yes" } else { "no" }.into()),
+            cell(Path::Subgroup, subgroups(caps)),
+            cell(Path::Coop, coop(caps)),
             human_bytes(caps.max_binding),
             human_bytes(caps.max_buffer),
             info.driver.clone(),
         ]);
     }
-    print(&table.plain())
+    let why = adapters.iter().flat_map(|(info, distrusted)| {
+        let line = |distrust: &Distrust| format!("\nOn {} {distrust}\n", info.label());
+        distrusted.iter().map(line).collect::<Vec<String>>()
+    });
+    print(&(table.plain() + &why.collect::<String>()))
 }
 
 fn subgroups(caps: &Caps) -> String {
@@ -97,6 +114,8 @@ struct Entry<'a> {
     subgroup_max: u32,
     coop: Vec<serde_json::Value>,
     dot: bool,
+    /// Paths that a self-test has found wrong, so that they stay off, and why; known once the adapter has been used.
+    distrusted: Vec<serde_json::Value>,
     timestamps: bool,
     max_binding: u64,
     max_buffer: u64,
@@ -108,7 +127,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn new(info: &'a AdapterInfo) -> Self {
+    fn new(info: &'a AdapterInfo, distrusted: &[Distrust]) -> Self {
         let caps = &info.caps;
         let coop = caps.coop.iter().map(|shape| {
             serde_json::json!({ "m": shape.m, "n": shape.n, "k": shape.k, "operands": shape.operands, "accumulator": shape.accumulator })
@@ -127,6 +146,10 @@ impl<'a> Entry<'a> {
             subgroup_max: caps.subgroup_max,
             coop: coop.collect(),
             dot: caps.dot,
+            distrusted: distrusted
+                .iter()
+                .map(|distrust| serde_json::json!({ "path": distrust.path.name(), "why": distrust.why }))
+                .collect(),
             timestamps: caps.timestamps,
             max_binding: caps.max_binding,
             max_buffer: caps.max_buffer,

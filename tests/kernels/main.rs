@@ -14,6 +14,7 @@ mod matvec; // products of 1 to 8 rows
 mod penalty; // repetition penalty
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
+mod self_test; // known cases of the optional paths
 mod silu_mul; // SwiGLU's middle
 mod topk; // the k largest logits
 

@@ -9,6 +9,7 @@ mod matmul;
 mod penalty;
 mod rms_norm;
 mod rope;
+mod self_test;
 mod silu_mul;
 mod topk;
 
@@ -27,6 +28,7 @@ pub fn all(_scale: Scale) -> Vec<Case> {
         penalty::cases(),
         rms_norm::cases(),
         rope::cases(),
+        self_test::cases(),
         silu_mul::cases(),
         topk::cases(),
     ];
