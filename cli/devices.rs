@@ -1,7 +1,8 @@
 //! `qwgpu devices`: every adapter of this machine and what qwgpu may use of it.
 
 use anyhow::{Result, bail};
-use qwgpu_runtime::{AdapterInfo, Caps, list_adapters};
+use qwgpu_runtime::self_test::{self, Distrust, Path};
+use qwgpu_runtime::{AdapterInfo, Caps, GpuOptions, list_adapters};
 use serde::Serialize;
 
 use crate::args::DevicesArgs;
@@ -17,11 +18,15 @@ pub(crate) const NO_ADAPTER: &str =
 /// # Errors
 /// When there is no adapter (not with `--json`, whose list is empty then).
 pub(crate) fn run(args: &DevicesArgs) -> Result<()> {
-    let adapters = list_adapters()?;
+    let options = GpuOptions::from_env()?;
+    let adapters: Vec<(AdapterInfo, Vec<Distrust>)> = list_adapters()?
+        .into_iter()
+        .map(|info| self_test::remembered(&info, &options).map(|distrusted| (info, distrusted)))
+        .collect::<Result<_, _>>()?;
     if args.json {
         return print_json(&Report {
             version: JSON_VERSION,
-            adapters: adapters.iter().map(Entry::new).collect(),
+            adapters: adapters.iter().map(|(info, distrusted)| Entry::new(info, distrusted)).collect(),
         });
     }
     if adapters.is_empty() {
@@ -39,22 +44,34 @@ pub(crate) fn run(args: &DevicesArgs) -> Result<()> {
         ">buffer",
         "driver",
     ]);
-    for info in &adapters {
+    for (info, distrusted) in &adapters {
         let caps = &info.caps;
+        // what a self-test has found wrong is off, whatever the adapter says
+        let cell = |path, text| {
+            if distrusted.iter().any(|d| d.path == path) {
+                "wrong".into()
+            } else {
+                text
+            }
+        };
         table.row(vec![
             info.index.to_string(),
             info.name.clone(),
             info.backend.clone(),
             info.kind.clone(),
-            if caps.f16 { "yes" } else { "no" }.into(),
-            subgroups(caps.subgroup, caps.subgroup_min, caps.subgroup_max),
-            coop(caps),
+            cell(Path::F16, if caps.f16 { "yes" } else { "no" }.into()),
+            cell(Path::Subgroup, subgroups(caps.subgroup, caps.subgroup_min, caps.subgroup_max)),
+            cell(Path::Coop, coop(caps)),
             human_bytes(caps.max_binding),
             human_bytes(caps.max_buffer),
             info.driver.clone(),
         ]);
     }
-    print(&table.plain())
+    let why = adapters.iter().flat_map(|(info, distrusted)| {
+        let line = |distrust: &Distrust| format!("\nOn {} {distrust}\n", info.label());
+        distrusted.iter().map(line).collect::<Vec<String>>()
+    });
+    print(&(table.plain() + &why.collect::<String>()))
 }
 
 /// Their sizes, or that there are none.
@@ -96,6 +113,8 @@ struct Entry<'a> {
     device: u32,
     #[serde(flatten)]
     caps: CapsEntry,
+    /// Paths that a self-test has found wrong, so that they stay off, and why; known once the adapter has been used.
+    distrusted: Vec<serde_json::Value>,
 }
 
 /// Capabilities as JSON has them; sizes are in bytes.
@@ -128,7 +147,7 @@ pub(crate) struct CoopEntry {
 }
 
 impl<'a> Entry<'a> {
-    fn new(info: &'a AdapterInfo) -> Self {
+    fn new(info: &'a AdapterInfo, distrusted: &[Distrust]) -> Self {
         Self {
             index: info.index,
             name: &info.name,
@@ -138,6 +157,10 @@ impl<'a> Entry<'a> {
             vendor: info.vendor,
             device: info.device,
             caps: CapsEntry::new(&info.caps),
+            distrusted: distrusted
+                .iter()
+                .map(|distrust| serde_json::json!({ "path": distrust.path.name(), "why": distrust.why }))
+                .collect(),
         }
     }
 }

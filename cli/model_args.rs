@@ -94,6 +94,9 @@ impl ModelArgs {
         } else {
             eprintln!("running on {}", info.label());
         }
+        for distrust in gpu.distrusted() {
+            eprintln!("warning: {distrust}; qwgpu test tells more");
+        }
         Ok(gpu)
     }
 

@@ -6,10 +6,12 @@
 //!
 //! To work on a kernel without a compiler at hand, load the files from a folder: [`Sources::from_dir`].
 
+mod probe;
 mod variant;
 
 use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
+pub use probe::{CoopTile, Probe};
 pub use variant::{HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MAX_GROUP, Reduce, Variant, Weights, matvec_rows};
 
 macro_rules! files {
@@ -27,12 +29,19 @@ const FILES: &[(&str, &str)] = files![
     "matmul",
     "matvec",
     "penalty",
+    "probe_coop",
+    "probe_dot",
+    "probe_f16",
+    "probe_subgroup",
     "rms_norm",
     "rope",
     "silu_mul",
     "topk",
     "shared/best_subgroup",
     "shared/best_workgroup",
+    "shared/coop_16_f16",
+    "shared/coop_8_f16",
+    "shared/coop_8_f32",
     "shared/kv_f16",
     "shared/kv_f32",
     "shared/kv_index",
@@ -93,6 +102,9 @@ pub fn compose(variant: &Variant, sources: &Sources) -> Result<String, SourceErr
     let mut text = String::new();
     if variant.needs_f16() {
         text.push_str("enable f16;\n");
+    }
+    if variant.needs_coop() {
+        text.push_str("enable wgpu_cooperative_matrix;\n");
     }
     for (name, value) in variant.consts() {
         writeln!(text, "const {name}: u32 = {value}u;").expect("writing to a String cannot fail");

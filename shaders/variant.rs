@@ -1,5 +1,7 @@
 //! What varies from one adapter and model to the next, as types: no strings, no text macros.
 
+use crate::Probe;
+
 /// How weights are stored in their binding; picks one `shared/weight_*.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Weights {
@@ -143,6 +145,8 @@ pub enum Variant {
     Penalty,
     /// Random weights.
     FillRandom,
+    /// A known case of the self-test.
+    Probe(Probe),
 }
 
 impl Variant {
@@ -150,6 +154,7 @@ impl Variant {
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut all = vec![Self::SiluMul, Self::Topk, Self::Penalty, Self::FillRandom];
+        all.extend(Probe::variants());
         for weights in Weights::ALL {
             all.push(Self::Embed { weights });
             all.push(Self::Matmul { weights });
@@ -193,6 +198,7 @@ impl Variant {
             Self::Topk => "topk",
             Self::Penalty => "penalty",
             Self::FillRandom => "fill_random",
+            Self::Probe(probe) => probe.stem(),
         }
     }
 
@@ -202,6 +208,7 @@ impl Variant {
         match self {
             Self::Embed { weights } | Self::Matvec { weights, .. } | Self::Matmul { weights } => matches!(weights, Weights::F16),
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => matches!(kv, Kv::F16),
+            Self::Probe(probe) => probe.needs_f16(),
             _ => false,
         }
     }
@@ -211,8 +218,15 @@ impl Variant {
     pub const fn needs_subgroups(&self) -> bool {
         match self {
             Self::RmsNorm { reduce } | Self::Matvec { reduce, .. } | Self::Argmax { reduce } => reduce.subgroup,
+            Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
             _ => false,
         }
+    }
+
+    /// Whether the text uses cooperative matrices.
+    #[must_use]
+    pub const fn needs_coop(&self) -> bool {
+        matches!(self, Self::Probe(Probe::Coop(_)))
     }
 
     /// Names of the shared parts that go before the kernel, in order.
@@ -237,6 +251,7 @@ impl Variant {
                 vec![kv_part(kv), "row", "kv_index"]
             }
             Self::Argmax { reduce } => vec![if reduce.subgroup { "best_subgroup" } else { "best_workgroup" }],
+            Self::Probe(probe) => probe.parts(),
             Self::AttentionMerge { .. } | Self::SiluMul | Self::Topk | Self::Penalty | Self::FillRandom => vec![],
         }
     }
@@ -260,6 +275,7 @@ impl Variant {
                 vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)]
             }
             Self::AttentionMerge { head_dim } => vec![("HEAD_DIM", head_dim)],
+            Self::Probe(probe) => probe.consts(),
             _ => vec![],
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     adapter::choose,
     buffer::{Buffer, DeadBuffers},
     pipeline::{BindKey, Pipeline},
+    self_test::{self, Distrust},
 };
 
 /// Workgroup memory that the kernels are written for. Every desktop API grants it.
@@ -28,7 +29,8 @@ pub struct Gpu {
     pub(crate) queue: wgpu::Queue,
     pub(crate) sources: Sources,
     pub(crate) checked: bool,
-    info: AdapterInfo,
+    pub(crate) info: AdapterInfo,
+    pub(crate) distrusted: Vec<Distrust>,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
     bind_groups: Mutex<HashMap<BindKey, wgpu::BindGroup>>,
     dead: Arc<DeadBuffers>,
@@ -49,7 +51,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Gpu {
-    /// Opens the adapter that `options` choose, with every limit it has.
+    /// Opens the adapter that `options` choose, with every limit it has, and without the optional paths that it gets wrong.
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::LimitExceeded`] or [`Error::MissingFeature`] for an adapter that is
@@ -57,6 +59,17 @@ impl Gpu {
     pub fn open(options: &GpuOptions) -> Result<Arc<Self>> {
         let (adapter, info) = choose(options)?;
         require(&adapter, &info)?;
+        let start = |info| Self::start(&adapter, info, options);
+        let gpu = start(info)?;
+        Ok(Arc::new(if options.self_test {
+            self_test::settle(gpu, options, start)?
+        } else {
+            gpu
+        }))
+    }
+
+    /// A device of `adapter` with the capabilities that `info` has left.
+    fn start(adapter: &wgpu::Adapter, info: AdapterInfo, options: &GpuOptions) -> Result<Self> {
         let mut features = wgpu::Features::IMMEDIATES;
         features.set(wgpu::Features::SHADER_F16, info.caps.f16);
         features.set(wgpu::Features::SUBGROUP, info.caps.subgroup);
@@ -83,19 +96,20 @@ impl Gpu {
         })?;
         let failure = Arc::new(Mutex::new(None));
         watch(&device, &failure);
-        Ok(Arc::new(Self {
+        Ok(Self {
             device,
             queue,
             sources: options.sources.clone(),
             checked: options.checked,
             info,
+            distrusted: Vec::new(),
             pipelines: Mutex::default(),
             bind_groups: Mutex::default(),
             dead: Arc::default(),
             failure,
             next_buffer: AtomicU64::new(0),
             allocated: Arc::default(),
-        }))
+        })
     }
 
     /// The adapter that runs.
@@ -186,6 +200,12 @@ impl Gpu {
         let pipelines = lock(&self.pipelines);
         let dispatched = pipelines.iter().filter(|(_, pipeline)| pipeline.dispatched.load(Ordering::Relaxed));
         dispatched.map(|(variant, _)| *variant).collect()
+    }
+
+    /// Drops every pipeline: the self-test leaves no trace in what is counted.
+    pub(crate) fn forget_pipelines(&self) {
+        lock(&self.bind_groups).clear();
+        lock(&self.pipelines).clear();
     }
 
     /// Pipelines compiled so far.

@@ -7,6 +7,7 @@
 //! - [`Tensor`]: activations, f32 unless said otherwise; [`Matrix`]: weights in their own width
 //! - [`Pass`]: a list of dispatches, submitted as one
 //! - [`kernels`]: one module per kernel, same stem as its `.wgsl`
+//! - [`self_test`]: known cases that an optional path must compute right before kernels use it
 
 mod adapter;
 mod buffer;
@@ -18,6 +19,7 @@ pub mod kernels;
 mod matrix;
 mod pass;
 mod pipeline;
+pub mod self_test;
 mod tensor;
 mod transfer;
 

@@ -15,6 +15,7 @@ mod model; // whole models: what the binary carries to test with
 mod penalty; // repetition penalty
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
+mod self_test; // known cases of the optional paths
 mod silu_mul; // SwiGLU's middle
 mod topk; // the k largest logits
 

@@ -54,6 +54,7 @@ pub(crate) const fn bindings(variant: &Variant) -> &'static [Access] {
         Variant::Topk => topk::BINDINGS,
         Variant::Penalty => penalty::BINDINGS,
         Variant::FillRandom => fill_random::BINDINGS,
+        Variant::Probe(probe) => crate::self_test::bindings(probe),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use qwgpu_runtime::{Caps, Gpu};
+use qwgpu_runtime::{
+    Caps, Gpu,
+    self_test::{self, Probe},
+};
 
 use crate::{Axis, Mode};
 
@@ -51,6 +54,8 @@ pub struct Case {
     pub axes: &'static [Axis],
     /// Whether it cannot run without the f16 type.
     pub needs_f16: bool,
+    /// The probe of the self-test that it is, if it is one.
+    pub probe: Option<Probe>,
     /// The smallest tier that it belongs to in [`Mode::Native`].
     pub tier: Tier,
     /// The smallest tier that it belongs to in other modes.
@@ -76,6 +81,7 @@ impl Case {
             name: name.into(),
             axes: &[],
             needs_f16: false,
+            probe: None,
             tier: Tier::Full,
             tier_elsewhere: Tier::Full,
             run: Box::new(run),
@@ -92,6 +98,28 @@ impl Case {
     #[must_use]
     pub fn with_f16(self, needs_f16: bool) -> Self {
         Self { needs_f16, ..self }
+    }
+
+    /// The same, skipped where the adapter lacks what this probe tries.
+    #[must_use]
+    pub fn with_probe(self, probe: Probe) -> Self {
+        Self {
+            probe: Some(probe),
+            ..self
+        }
+    }
+
+    /// Why it cannot run on an adapter, if it cannot.
+    pub(crate) fn lacks(&self, caps: &Caps) -> Option<&'static str> {
+        if self.needs_f16 && !caps.f16 {
+            return Some("the adapter has no f16");
+        }
+        match self.probe.filter(|probe| !self_test::offers(caps, *probe))? {
+            Probe::F16 => Some("the adapter has no f16"),
+            Probe::Subgroup { .. } => Some("the adapter has no subgroup operations"),
+            Probe::Dot => Some("packed dot products are disabled"),
+            Probe::Coop(_) => Some("the adapter has no cooperative matrices of this shape"),
+        }
     }
 
     /// The same, in the quick tier too if `quick`.

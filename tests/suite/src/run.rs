@@ -73,9 +73,14 @@ pub(crate) fn in_groups(items: &[(Case, Vec<Mode>)]) -> impl Iterator<Item = (&C
     })
 }
 
-/// The variants that an adapter can run.
+/// The variants of kernels that an adapter can run. Probes of the self-test are no kernels: which of them run depends on more.
 fn offered(caps: &Caps) -> Vec<Variant> {
-    let can_run = |variant: &Variant| (caps.f16 || !variant.needs_f16()) && (caps.subgroup || !variant.needs_subgroups());
+    let can_run = |variant: &Variant| {
+        (caps.f16 || !variant.needs_f16())
+            && (caps.subgroup || !variant.needs_subgroups())
+            && (!caps.coop.is_empty() || !variant.needs_coop())
+            && !matches!(variant, Variant::Probe(_))
+    };
     Variant::all().into_iter().filter(can_run).collect()
 }
 
@@ -83,13 +88,15 @@ fn one(devices: &Devices, case: &Case, mode: Mode) -> CaseResult {
     let started = Instant::now();
     let status = match devices.get(mode) {
         Err(reason) => Status::Failed(Failure::new(reason)),
-        Ok(gpu) if case.needs_f16 && !gpu.caps().f16 => Status::Skipped("the adapter has no f16"),
-        Ok(gpu) => {
-            // wgpu's GL backend takes a second thread for a deadlock after a second of waiting; and no pipeline is compiled twice
-            static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-            let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-            case.run(&gpu).map_or_else(Status::Failed, Status::Passed)
-        }
+        Ok(gpu) => match case.lacks(gpu.caps()) {
+            Some(reason) => Status::Skipped(reason),
+            None => {
+                // wgpu's GL backend takes a second thread for a deadlock after a second of waiting; and no pipeline is compiled twice
+                static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+                let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+                case.run(&gpu).map_or_else(Status::Failed, Status::Passed)
+            }
+        },
     };
     CaseResult {
         id: case.id(mode),

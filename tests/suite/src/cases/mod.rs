@@ -14,6 +14,7 @@ mod product;
 mod rms_norm;
 mod rope;
 mod sample;
+mod self_test;
 mod silu_mul;
 mod topk;
 
@@ -34,6 +35,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         penalty::cases(),
         rms_norm::cases(),
         rope::cases(),
+        self_test::cases(),
         silu_mul::cases(),
         topk::cases(),
     ];
