@@ -10,7 +10,7 @@ mod variant;
 
 use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
-pub use variant::{HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MAX_GROUP, Reduce, Variant, Weights, matvec_rows};
+pub use variant::{HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MAX_GROUP, Peak, Reduce, Variant, Weights, matvec_rows};
 
 macro_rules! files {
     ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!($path, ".wgsl")))),*] };
@@ -26,6 +26,11 @@ const FILES: &[(&str, &str)] = files![
     "fill_random",
     "matmul",
     "matvec",
+    "peak_coop",
+    "peak_dot",
+    "peak_f16",
+    "peak_f32",
+    "peak_read",
     "penalty",
     "rms_norm",
     "rope",
@@ -93,6 +98,9 @@ pub fn compose(variant: &Variant, sources: &Sources) -> Result<String, SourceErr
     let mut text = String::new();
     if variant.needs_f16() {
         text.push_str("enable f16;\n");
+    }
+    if variant.needs_coop() {
+        text.push_str("enable wgpu_cooperative_matrix;\n");
     }
     for (name, value) in variant.consts() {
         writeln!(text, "const {name}: u32 = {value}u;").expect("writing to a String cannot fail");

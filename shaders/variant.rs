@@ -55,6 +55,36 @@ impl Reduce {
     }
 }
 
+/// A ceiling of the adapter that a `peak_*` kernel measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peak {
+    /// Reading memory.
+    Read,
+    /// f32 multiply-adds.
+    F32,
+    /// f16 multiply-adds.
+    F16,
+    /// Packed 8-bit dot products.
+    Dot,
+    /// Cooperative matrices of 16 x 16, f16 into f32.
+    Coop {
+        /// Invocations of a workgroup: one subgroup, 32 or 64.
+        workgroup: u32,
+    },
+}
+
+impl Peak {
+    /// Every form.
+    pub const ALL: [Self; 6] = [
+        Self::Read,
+        Self::F32,
+        Self::F16,
+        Self::Dot,
+        Self::Coop { workgroup: 32 },
+        Self::Coop { workgroup: 64 },
+    ];
+}
+
 /// Head sizes that the attention kernels are written for.
 pub const HEAD_DIMS: [u32; 2] = [64, 128];
 
@@ -143,6 +173,8 @@ pub enum Variant {
     Penalty,
     /// Random weights.
     FillRandom,
+    /// A ceiling of the adapter; no model runs it.
+    Peak(Peak),
 }
 
 impl Variant {
@@ -150,6 +182,7 @@ impl Variant {
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut all = vec![Self::SiluMul, Self::Topk, Self::Penalty, Self::FillRandom];
+        all.extend(Peak::ALL.map(Self::Peak));
         for weights in Weights::ALL {
             all.push(Self::Embed { weights });
             all.push(Self::Matmul { weights });
@@ -193,6 +226,11 @@ impl Variant {
             Self::Topk => "topk",
             Self::Penalty => "penalty",
             Self::FillRandom => "fill_random",
+            Self::Peak(Peak::Read) => "peak_read",
+            Self::Peak(Peak::F32) => "peak_f32",
+            Self::Peak(Peak::F16) => "peak_f16",
+            Self::Peak(Peak::Dot) => "peak_dot",
+            Self::Peak(Peak::Coop { .. }) => "peak_coop",
         }
     }
 
@@ -202,8 +240,15 @@ impl Variant {
         match self {
             Self::Embed { weights } | Self::Matvec { weights, .. } | Self::Matmul { weights } => matches!(weights, Weights::F16),
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => matches!(kv, Kv::F16),
+            Self::Peak(peak) => matches!(peak, Peak::F16 | Peak::Coop { .. }),
             _ => false,
         }
+    }
+
+    /// Whether the text uses cooperative matrices.
+    #[must_use]
+    pub const fn needs_coop(&self) -> bool {
+        matches!(self, Self::Peak(Peak::Coop { .. }))
     }
 
     /// Whether the text uses subgroup operations.
@@ -237,7 +282,7 @@ impl Variant {
                 vec![kv_part(kv), "row", "kv_index"]
             }
             Self::Argmax { reduce } => vec![if reduce.subgroup { "best_subgroup" } else { "best_workgroup" }],
-            Self::AttentionMerge { .. } | Self::SiluMul | Self::Topk | Self::Penalty | Self::FillRandom => vec![],
+            Self::AttentionMerge { .. } | Self::SiluMul | Self::Topk | Self::Penalty | Self::FillRandom | Self::Peak(_) => vec![],
         }
     }
 
@@ -260,6 +305,7 @@ impl Variant {
                 vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)]
             }
             Self::AttentionMerge { head_dim } => vec![("HEAD_DIM", head_dim)],
+            Self::Peak(Peak::Coop { workgroup }) => vec![("WORKGROUP", workgroup)],
             _ => vec![],
         }
     }

@@ -20,6 +20,7 @@ fn fields(variant: &Variant) -> &'static [(&'static str, &'static str)] {
         Variant::Topk => topk::Params::FIELDS,
         Variant::Penalty => penalty::Params::FIELDS,
         Variant::FillRandom => fill_random::Params::FIELDS,
+        Variant::Peak(_) => peak::Params::FIELDS,
     }
 }
 

@@ -73,10 +73,11 @@ fn in_groups(items: &[(Case, Vec<Mode>)]) -> impl Iterator<Item = (&Case, Mode)>
     })
 }
 
-/// The variants that an adapter can run.
+/// The variants that an adapter can run, but for those that measure it: no case runs them.
 fn offered(caps: &Caps) -> Vec<Variant> {
     let can_run = |variant: &Variant| (caps.f16 || !variant.needs_f16()) && (caps.subgroup || !variant.needs_subgroups());
-    Variant::all().into_iter().filter(can_run).collect()
+    let in_models = |variant: &Variant| !matches!(variant, Variant::Peak(_));
+    Variant::all().into_iter().filter(in_models).filter(can_run).collect()
 }
 
 fn one(devices: &Devices, case: &Case, mode: Mode) -> CaseResult {
