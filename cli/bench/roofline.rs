@@ -46,7 +46,8 @@ impl Axes {
         let powers = from as i32..=to as i32;
         let tick = |power| {
             let value = 10f64.powi(power);
-            context! { at => place(value), label => value.to_string() }
+            let label = if power.abs() > 3 { format!("{value:e}") } else { value.to_string() };
+            context! { at => place(value), label }
         };
         powers.map(tick).collect()
     }
@@ -117,15 +118,15 @@ fn roofs(report: &Report, axes: &Axes, read: f64) -> Vec<Value> {
     let highest = flat.iter().map(|(.., value)| *value).fold(1e-3, f64::max);
     // from the left edge or the lower one, whichever the slope meets first
     let from = 10f64.powf(axes.x[0].max(axes.y[0] - read.log10()));
-    let middle = (from * highest / read).sqrt();
+    let named = from.powf(0.75) * (highest / read).powf(0.25); // a quarter up, where few points are
     roofs.push(context! {
         x1 => axes.x(from),
         y1 => axes.y(from * read),
         x2 => axes.x(highest / read),
         y2 => axes.y(highest),
-        label => format!("memory {:.0} GB/s", read * 1e3),
-        label_x => axes.x(middle) - 10.0,
-        label_y => axes.y(middle * read) - 8.0,
+        label => format!("memory {} GB/s", significant(read * 1e3)),
+        label_x => axes.x(named) - 10.0,
+        label_y => axes.y(named * read) - 8.0,
         main => true,
     });
     for (name, unit, value) in flat {
@@ -233,7 +234,7 @@ mod tests {
             "memory 3000 GB/s",
             "f32 60.0 TFLOP/s",
             "skipped: no room",
-            "1 cases compute nothing",
+            "compute nothing: 1;",
         ] {
             assert!(page.contains(text), "{text} is not in {page}");
         }
@@ -243,6 +244,6 @@ mod tests {
     #[test]
     fn a_page_without_results_is_a_page() {
         let report = Report::with_ceilings("A", &[(CeilingKind::Read, 1e10)]);
-        assert!(page(&report).unwrap().contains("memory 10 GB/s"));
+        assert!(page(&report).unwrap().contains("memory 10.0 GB/s"));
     }
 }

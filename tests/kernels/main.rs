@@ -11,6 +11,7 @@ mod embed; // embedding gather
 mod fill_random; // random weights
 mod matmul; // tiled products
 mod matvec; // products of 1 to 8 rows
+mod peak; // the adapter's ceilings
 mod penalty; // repetition penalty
 mod rms_norm; // the norm
 mod rope; // rotation and cache write

@@ -32,7 +32,8 @@ impl Batch {
             kv,
         } = self;
         let depth = n_keys - n_tokens;
-        let name = format!("{} {} cache, {n_tokens} tokens after {depth}", model.name, name_of(kv));
+        let tokens = if n_tokens == 1 { "token" } else { "tokens" };
+        let name = format!("{} {} cache, {n_tokens} {tokens} after {depth}", model.name, name_of(kv));
         let q_cols = model.n_heads * model.head_dim;
         let bytes = 8 * n_tokens * q_cols + 2 * n_keys * model.n_kv_heads * model.head_dim * kv.bytes();
         let n_pairs = n_tokens * (2 * n_keys - n_tokens + 1) / 2;

@@ -19,7 +19,7 @@ fn case(model: Shape, n_tokens: usize) -> BenchCase {
     let Shape { n_heads, head_dim, .. } = model;
     let n = n_tokens * n_heads * MAX_SPLITS;
     let cols = n_heads * head_dim;
-    let name = format!("{} {MAX_SPLITS} splits, {n_tokens} tokens", model.name);
+    let name = format!("{} {MAX_SPLITS} splits, tokens: {n_tokens}", model.name);
     let bytes = 4 * (n * (head_dim + 2) + n_tokens * cols);
     BenchCase::new("attention_merge", name, (bytes, 2 * n * head_dim), move |gpu, copies| {
         let kernel = AttentionMerge::new(gpu, head_dim)?;

@@ -17,6 +17,8 @@ const READ_BYTES: u64 = 2 << 30;
 const READ_BYTES_CPU: u64 = 128 << 20;
 /// Grids to read with; which is best depends on how many workgroups an adapter holds at once.
 const READ_GRIDS: [usize; 4] = [1024, 4096, 16_384, 32_768];
+/// CPU drivers run few at once, and take long over the end of each.
+const READ_GRIDS_CPU: [usize; 4] = [4, 8, 32, 128];
 const MAX_GROUPS: usize = 32_768;
 /// Samples of each grid.
 const SAMPLES: usize = 20;
@@ -120,7 +122,8 @@ fn one(gpu: &Arc<Gpu>, peak: Peak) -> Result<std::result::Result<f64, String>> {
         Err(error) => return Err(error),
     };
     let grids = if peak == Peak::Read {
-        let grids = READ_GRIDS.into_iter().map(|n| first.with_groups(gpu, n));
+        let grids = if gpu.caps().cpu { READ_GRIDS_CPU } else { READ_GRIDS };
+        let grids = grids.into_iter().map(|n| first.with_groups(gpu, n));
         grids.collect::<Result<Vec<_>>>()?
     } else {
         vec![grown(gpu, first)?]

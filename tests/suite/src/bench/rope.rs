@@ -30,7 +30,7 @@ fn case(gpu: &Gpu, model: Shape, n_tokens: usize) -> BenchCase {
         ..
     } = model;
     let (q_cols, kv_cols) = (n_heads * head_dim, 2 * n_kv_heads * head_dim);
-    let name = format!("{} {} cache, {n_tokens} tokens", model.name, name_of(kv));
+    let name = format!("{} {} cache, tokens: {n_tokens}", model.name, name_of(kv));
     let bytes = n_tokens * (4 * model.qkv() + 4 * q_cols + kv.bytes() * kv_cols + 16);
     let flops = 3 * n_tokens * (q_cols + kv_cols / 2);
     BenchCase::new("rope", name, (bytes, flops), move |gpu, copies| {
