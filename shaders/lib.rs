@@ -12,7 +12,7 @@ mod variant;
 use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use probe::{CoopTile, Probe};
-pub use variant::{HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MAX_GROUP, Reduce, Variant, Weights, matvec_rows};
+pub use variant::{HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MAX_GROUP, Peak, Reduce, Variant, Weights, matvec_rows};
 
 macro_rules! files {
     ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!($path, ".wgsl")))),*] };
@@ -28,6 +28,11 @@ const FILES: &[(&str, &str)] = files![
     "fill_random",
     "matmul",
     "matvec",
+    "peak_coop",
+    "peak_dot",
+    "peak_f16",
+    "peak_f32",
+    "peak_read",
     "penalty",
     "probe_coop",
     "probe_dot",

@@ -57,6 +57,36 @@ impl Reduce {
     }
 }
 
+/// A ceiling of the adapter that a `peak_*` kernel measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peak {
+    /// Reading memory.
+    Read,
+    /// f32 multiply-adds.
+    F32,
+    /// f16 multiply-adds.
+    F16,
+    /// Packed 8-bit dot products.
+    Dot,
+    /// Cooperative matrices of 16 x 16, f16 into f32.
+    Coop {
+        /// Invocations of a workgroup: one subgroup, 32 or 64.
+        workgroup: u32,
+    },
+}
+
+impl Peak {
+    /// Every form.
+    pub const ALL: [Self; 6] = [
+        Self::Read,
+        Self::F32,
+        Self::F16,
+        Self::Dot,
+        Self::Coop { workgroup: 32 },
+        Self::Coop { workgroup: 64 },
+    ];
+}
+
 /// Head sizes that the attention kernels are written for.
 pub const HEAD_DIMS: [u32; 2] = [64, 128];
 
@@ -147,6 +177,8 @@ pub enum Variant {
     FillRandom,
     /// A known case of the self-test.
     Probe(Probe),
+    /// A ceiling of the adapter; no model runs it.
+    Peak(Peak),
 }
 
 impl Variant {
@@ -155,6 +187,7 @@ impl Variant {
     pub fn all() -> Vec<Self> {
         let mut all = vec![Self::SiluMul, Self::Topk, Self::Penalty, Self::FillRandom];
         all.extend(Probe::variants());
+        all.extend(Peak::ALL.map(Self::Peak));
         for weights in Weights::ALL {
             all.push(Self::Embed { weights });
             all.push(Self::Matmul { weights });
@@ -199,6 +232,11 @@ impl Variant {
             Self::Penalty => "penalty",
             Self::FillRandom => "fill_random",
             Self::Probe(probe) => probe.stem(),
+            Self::Peak(Peak::Read) => "peak_read",
+            Self::Peak(Peak::F32) => "peak_f32",
+            Self::Peak(Peak::F16) => "peak_f16",
+            Self::Peak(Peak::Dot) => "peak_dot",
+            Self::Peak(Peak::Coop { .. }) => "peak_coop",
         }
     }
 
@@ -209,8 +247,15 @@ impl Variant {
             Self::Embed { weights } | Self::Matvec { weights, .. } | Self::Matmul { weights } => matches!(weights, Weights::F16),
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => matches!(kv, Kv::F16),
             Self::Probe(probe) => probe.needs_f16(),
+            Self::Peak(peak) => matches!(peak, Peak::F16 | Peak::Coop { .. }),
             _ => false,
         }
+    }
+
+    /// Whether the text uses cooperative matrices.
+    #[must_use]
+    pub const fn needs_coop(&self) -> bool {
+        matches!(self, Self::Peak(Peak::Coop { .. }) | Self::Probe(Probe::Coop(_)))
     }
 
     /// Whether the text uses subgroup operations.
@@ -221,12 +266,6 @@ impl Variant {
             Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
             _ => false,
         }
-    }
-
-    /// Whether the text uses cooperative matrices.
-    #[must_use]
-    pub const fn needs_coop(&self) -> bool {
-        matches!(self, Self::Probe(Probe::Coop(_)))
     }
 
     /// Names of the shared parts that go before the kernel, in order.
@@ -252,7 +291,7 @@ impl Variant {
             }
             Self::Argmax { reduce } => vec![if reduce.subgroup { "best_subgroup" } else { "best_workgroup" }],
             Self::Probe(probe) => probe.parts(),
-            Self::AttentionMerge { .. } | Self::SiluMul | Self::Topk | Self::Penalty | Self::FillRandom => vec![],
+            Self::AttentionMerge { .. } | Self::SiluMul | Self::Topk | Self::Penalty | Self::FillRandom | Self::Peak(_) => vec![],
         }
     }
 
@@ -276,6 +315,7 @@ impl Variant {
             }
             Self::AttentionMerge { head_dim } => vec![("HEAD_DIM", head_dim)],
             Self::Probe(probe) => probe.consts(),
+            Self::Peak(Peak::Coop { workgroup }) => vec![("WORKGROUP", workgroup)],
             _ => vec![],
         }
     }

@@ -120,6 +120,11 @@ fn wrong_command_lines_are_usage_errors() {
         &["bench", "--shape", "9b"],
         &["bench", "--shape", "0.5b", "--layers", "0"],
         &["bench", "--shape", "0.5b", "-m", "demo"],
+        &["bench", "kernels", "--kernel", "frobnicate"],
+        &["bench", "kernels", "-r", "0"],
+        &["bench", "-p", "8", "kernels"],
+        &["bench", "--compare", "old.json"],
+        &["bench", "--compare", "old.json", "new.json", "-p", "8"],
         &["inspect", "--ctx", "0"],
         &["logits", "--ids", "1"],
         &["frobnicate"],
@@ -376,4 +381,46 @@ fn bench_prints_every_format() {
     }
     qwgpu(&["bench", "-p", "0", "-n", "0"]).fails(1, &["nothing to measure"]);
     qwgpu(&["bench", "-d", "2048", "-p", "1", "-n", "0"]).fails(1, &["context of 2048"]);
+}
+
+#[test]
+fn bench_kernels_measures_against_ceilings() {
+    let page = TempDir::new().expect("a folder");
+    let path = page.path().join("roofline.html");
+    let html = path.to_str().expect("a path of letters");
+    let json = qwgpu(&["bench", "kernels", "--kernel", "penalty", "-r", "3", "-o", "json", "--html", html]).json();
+    assert_eq!((&json["version"], &json["kind"]), (&Value::from(1), &Value::from("kernels")));
+    let ceilings = json["ceilings"].as_array().expect("a list");
+    let names: Vec<&str> = ceilings.iter().filter_map(|ceiling| ceiling["name"].as_str()).collect();
+    assert_eq!(names, ["read", "f32", "f16", "dot4I8Packed", "coop f16 to f32"]);
+    for ceiling in ceilings {
+        let value = ceiling["value"].as_f64();
+        assert!(
+            value.is_some_and(|value| value > 0.0) || ceiling["skipped"].is_string(),
+            "{ceiling}"
+        );
+    }
+    let [row] = json["results"].as_array().expect("a list").as_slice() else {
+        panic!("one case: {json}")
+    };
+    assert_eq!((&row["kernel"], &row["bytes"]), (&Value::from("penalty"), &Value::from(12 * 1024)));
+    for field in ["us", "gb_s", "tflop_s", "percent", "dispatches", "copies"] {
+        assert!(row[field].as_f64().is_some_and(|value| value > 0.0), "{field} in {row}");
+    }
+    // a thousandth of the work of anything that memory limits; a wrong count of bytes would show
+    assert!(row["percent"].as_f64().is_some_and(|percent| percent < 102.0), "{row}");
+    assert_eq!(row["samples_ns"].as_array().map(Vec::len), Some(3));
+    assert!(std::fs::read_to_string(&path).expect("the page").contains("</svg>"));
+    let old = page.path().join("old.json");
+    std::fs::write(&old, json.to_string()).expect("room for a file");
+    let old = old.to_str().expect("a path of letters");
+    let same = qwgpu(&["bench", "--compare", old, old]).ok().stdout;
+    assert!(same.contains("1.000") && !same.contains("faster"), "{same}");
+    qwgpu(&["bench", "--compare", old, "nowhere.json"]).fails(1, &["nowhere.json"]);
+    qwgpu(&["bench", "--compare", old, html]).fails(1, &["not what qwgpu bench"]);
+}
+
+#[test]
+fn an_unknown_kernel_is_one_sentence() {
+    qwgpu(&["bench", "kernels", "--kernel", "frobnicate"]).fails(2, &["no kernel frobnicate", "matvec"]);
 }

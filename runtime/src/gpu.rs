@@ -22,6 +22,8 @@ use crate::{
 const WORKGROUP_MEMORY: u32 = 32 << 10;
 /// Bytes of immediates that the largest `Params` may take.
 pub(crate) const MAX_PARAMS: u32 = 64;
+/// WebGPU's alignment of bindings; no adapter asks for more.
+const MAX_ALIGNMENT: u64 = 256;
 
 /// An open device with everything that kernels share: pipelines, bind groups, the first error.
 pub struct Gpu {
@@ -135,13 +137,25 @@ impl Gpu {
     /// # Errors
     /// [`Error::LimitExceeded`] beyond the largest buffer or binding, [`Error::OutOfMemory`] when the driver has no room.
     pub(crate) fn buffer(&self, label: &str, bytes: u64) -> Result<Arc<Buffer>> {
+        Ok(self.buffers(label, bytes, 1)?.remove(0))
+    }
+
+    /// `n` such buffers that share their memory's allocation, and so count as one for wgpu: passes that write one after the other
+    /// wait in between.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub(crate) fn buffers(&self, label: &str, bytes: u64, n: u64) -> Result<Vec<Arc<Buffer>>> {
         let bytes = bytes.max(16).next_multiple_of(16);
-        for (limit, have) in [("one buffer", self.caps().max_buffer), ("one binding", self.caps().max_binding)] {
-            if bytes > have {
+        let stride = bytes.next_multiple_of(MAX_ALIGNMENT);
+        let total = stride * (n - 1) + bytes;
+        let caps = self.caps();
+        for (limit, needed, have) in [("one buffer", total, caps.max_buffer), ("one binding", bytes, caps.max_binding)] {
+            if needed > have {
                 return Err(Error::LimitExceeded {
                     what: label.into(),
                     limit: format!("bytes in {limit}"),
-                    needed: bytes,
+                    needed,
                     have,
                     adapter: self.info.name.clone(),
                     advice: "use a smaller --ctx, a smaller -b or another adapter".into(),
@@ -151,19 +165,22 @@ impl Gpu {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let raw = self.guarded_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
-            size: bytes,
+            size: total,
             usage,
             mapped_at_creation: false,
         })?;
-        let id = self.next_buffer.fetch_add(1, Ordering::Relaxed);
-        self.allocated.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Arc::new(Buffer {
-            raw,
-            id,
-            bytes,
-            dead: self.dead.clone(),
-            allocated: self.allocated.clone(),
-        }))
+        self.allocated.fetch_add(n * bytes, Ordering::Relaxed);
+        let part = |i| {
+            Arc::new(Buffer {
+                raw: raw.clone(),
+                id: self.next_buffer.fetch_add(1, Ordering::Relaxed),
+                offset: i * stride,
+                bytes,
+                dead: self.dead.clone(),
+                allocated: self.allocated.clone(),
+            })
+        };
+        Ok((0..n).map(part).collect())
     }
 
     /// `create_buffer` with wgpu's out-of-memory and validation errors as [`Error::OutOfMemory`].

@@ -30,6 +30,6 @@ pub use error::{Error, Result};
 pub use gpu::Gpu;
 pub use matrix::{Matrix, narrow, widen};
 pub use pass::{Pass, Tap, Timing};
-pub use qwgpu_shaders::{HEAD_DIMS, KV_BLOCK, MAX_GROUP, Sources, Variant};
+pub use qwgpu_shaders::{HEAD_DIMS, KV_BLOCK, MAX_GROUP, Peak, Sources, Variant};
 pub use tensor::{Elem, Tensor};
 pub use transfer::Staging;

@@ -32,6 +32,7 @@ pub mod embed;
 pub mod fill_random;
 pub mod matmul;
 pub mod matvec;
+pub mod peak;
 pub mod penalty;
 pub mod rms_norm;
 pub mod rope;
@@ -55,6 +56,7 @@ pub(crate) const fn bindings(variant: &Variant) -> &'static [Access] {
         Variant::Penalty => penalty::BINDINGS,
         Variant::FillRandom => fill_random::BINDINGS,
         Variant::Probe(probe) => crate::self_test::bindings(probe),
+        Variant::Peak(peak) => peak::bindings(*peak),
     }
 }
 

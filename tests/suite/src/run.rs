@@ -73,13 +73,14 @@ pub(crate) fn in_groups(items: &[(Case, Vec<Mode>)]) -> impl Iterator<Item = (&C
     })
 }
 
-/// The variants of kernels that an adapter can run. Probes of the self-test are no kernels: which of them run depends on more.
+/// The variants of kernels that an adapter can run. Probes of the self-test and peaks, which measure an adapter, are
+/// no kernels.
 fn offered(caps: &Caps) -> Vec<Variant> {
     let can_run = |variant: &Variant| {
         (caps.f16 || !variant.needs_f16())
             && (caps.subgroup || !variant.needs_subgroups())
             && (!caps.coop.is_empty() || !variant.needs_coop())
-            && !matches!(variant, Variant::Probe(_))
+            && !matches!(variant, Variant::Probe(_) | Variant::Peak(_))
     };
     Variant::all().into_iter().filter(can_run).collect()
 }
