@@ -385,7 +385,7 @@ fn bench_prints_every_format() {
 
 #[test]
 fn bench_kernels_measures_against_ceilings() {
-    let page = TempDir::new().expect("a folder");
+    let page = folder();
     let path = page.path().join("roofline.html");
     let html = path.to_str().expect("a path of letters");
     let json = qwgpu(&["bench", "kernels", "--kernel", "penalty", "-r", "3", "-o", "json", "--html", html]).json();
