@@ -11,7 +11,8 @@ pub(super) fn places(n: usize, at_most: usize, seed: u64) -> Vec<usize> {
         return (0..n).collect();
     }
     let last_tile = (n - 1) / 64 * 64;
-    let ends = [0, n - 1, last_tile, last_tile.saturating_sub(1)];
+    let middle = n / 2; // where a grid that is folded in two goes on
+    let ends = [0, n - 1, middle, middle + 1, last_tile, last_tile.saturating_sub(1)];
     let random = (0..4 * at_most as u64).map(|i| fill::hash(seed, i) as usize % n);
     let mut places = Vec::with_capacity(at_most);
     for place in ends.into_iter().chain(EDGES).chain(random) {
