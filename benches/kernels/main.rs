@@ -49,10 +49,10 @@ fn group(criterion: &mut Criterion, kernel: &str) {
             (Throughput::BytesDecimal(case.bytes), "GB")
         };
         group.throughput(throughput);
-        let mut loaded = None;
+        let (mut idle, mut loaded) = (Some(&mut bencher), None);
         group.bench_function(format!("{} ({what})", case.name), |measurement| {
             // loaded on first use, so that what a filter leaves out takes no memory
-            if loaded.is_none() {
+            if let Some(bencher) = idle.take() {
                 loaded = bencher.load(&case).map_err(|error| println!("skipped: {error}")).ok();
             }
             measurement.iter_custom(|n| {

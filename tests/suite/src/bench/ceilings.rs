@@ -14,7 +14,7 @@ use super::runner::time;
 
 /// Memory to read on a GPU, and on a CPU driver.
 const READ_BYTES: u64 = 2 << 30;
-const READ_BYTES_CPU: u64 = 128 << 20;
+const READ_BYTES_CPU: u64 = 64 << 20;
 /// Grids to read with; which is best depends on how many workgroups an adapter holds at once.
 const READ_GRIDS: [usize; 4] = [1024, 4096, 16_384, 32_768];
 /// CPU drivers run few at once, and take long over the end of each.

@@ -10,10 +10,13 @@ use crate::fill;
 /// Uploads between two waits, so that staging memory stays small.
 const UPLOAD: u64 = 64 << 20;
 
-/// Random numbers between -1 and 1.25; long ones repeat, in steps that no shape has.
+/// Random numbers repeat after this many: a prime, which no shape divides.
+const PERIOD: usize = 65_537;
+
+/// Random numbers between -1 and 1.25.
 pub(super) fn floats(n: usize) -> Vec<f32> {
     static TABLE: OnceLock<Vec<f32>> = OnceLock::new();
-    let table = TABLE.get_or_init(|| (0..65_537).map(|i| fill::at(5, i)).collect());
+    let table = TABLE.get_or_init(|| (0..PERIOD as u64).map(|i| fill::at(5, i)).collect());
     table.iter().copied().cycle().take(n).collect()
 }
 
@@ -56,12 +59,12 @@ pub(super) fn outputs(gpu: &Gpu, copies: usize, rows: usize, cols: usize) -> Res
 /// A random tensor of floats `[rows, cols]` of either width.
 pub(super) fn random(gpu: &Arc<Gpu>, rows: usize, cols: usize, elem: Elem) -> Result<Tensor> {
     let tensor = Tensor::new(gpu, "random", rows, cols, elem)?;
-    let values = floats(rows * cols);
+    let n = rows * cols;
     if elem == Elem::F16 {
-        let table: Vec<f16> = floats(values.len().min(65_537)).into_iter().map(f16::from_f32).collect();
-        tensor.write(gpu, &table.into_iter().cycle().take(values.len()).collect::<Vec<_>>());
+        let table: Vec<f16> = floats(n.min(PERIOD)).into_iter().map(f16::from_f32).collect();
+        tensor.write(gpu, &table.into_iter().cycle().take(n).collect::<Vec<_>>());
     } else {
-        tensor.write(gpu, &values);
+        tensor.write(gpu, &floats(n));
     }
     gpu.flush_uploads()?;
     Ok(tensor)

@@ -45,6 +45,8 @@ pub struct BenchCase {
     pub bytes: u64,
     /// f32 operations of the definition; a multiply-add is two.
     pub flops: u64,
+    /// Copies of the data at most: each takes a bind group, and some take more memory than is read of them.
+    max_copies: usize,
     prepare: Prepare,
 }
 
@@ -66,6 +68,7 @@ impl BenchCase {
             name,
             bytes: bytes as u64,
             flops: flops as u64,
+            max_copies: 1024,
             prepare: Box::new(prepare),
         }
     }

@@ -9,8 +9,6 @@ use qwgpu_runtime::{Gpu, Pass, Peak, Result, kernels::peak::Ceiling};
 
 use super::{BenchCase, Record};
 
-/// Copies at most: each takes a bind group.
-const MAX_COPIES: usize = 1024;
 /// Dispatches of one pass at most: recording more would leave the GPU idle for too long.
 const MAX_DISPATCHES: usize = 4096;
 /// An idle GPU clocks down, and takes about a second of work to come back.
@@ -18,9 +16,9 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// Work before the samples where the GPU has only just been busy.
 const SHORT_WARM_UP: Duration = Duration::from_millis(250);
 /// How long the GPU may have been idle for that.
-const SHORT_BREAK: Duration = Duration::from_millis(100);
+const SHORT_BREAK: Duration = Duration::from_millis(500);
 /// Sampling ends after this long once there are [`FEW_SAMPLES`].
-const PATIENCE: Duration = Duration::from_millis(1200);
+const PATIENCE: Duration = Duration::from_millis(800);
 const FEW_SAMPLES: usize = 5;
 
 /// Measures cases on one adapter, one after the other.
@@ -39,6 +37,8 @@ pub struct Loaded<'b> {
     record: Record,
     copies: usize,
     sweeps: bool,
+    /// Whether the GPU had been idle for long when the data was there.
+    rested: bool,
     next: usize,
     n_dispatches: usize,
 }
@@ -95,9 +95,10 @@ impl Bencher {
         } else {
             1
         };
-        let copies = (wanted as usize).clamp(1, MAX_COPIES);
+        let copies = (wanted as usize).clamp(1, case.max_copies);
         let record = (case.prepare)(&self.gpu, copies)?;
         let mut loaded = Loaded {
+            rested: self.busy.is_none_or(|busy| busy.elapsed() > SHORT_BREAK),
             sweeps: copies < wanted as usize,
             bencher: self,
             record,
@@ -172,8 +173,7 @@ impl Loaded<'_> {
     /// # Errors
     /// When the device has failed.
     pub fn sample(&mut self, repetitions: usize) -> Result<Samples> {
-        let rested = self.bencher.busy.is_none_or(|busy| busy.elapsed() > SHORT_BREAK);
-        let warm_up = match (self.bencher.gpu.caps().cpu, rested) {
+        let warm_up = match (self.bencher.gpu.caps().cpu, self.rested) {
             (true, _) => Duration::ZERO,
             (false, true) => WARM_UP,
             (false, false) => SHORT_WARM_UP,
