@@ -25,6 +25,8 @@ use crate::{Case, Failure, Guarded, Outcome, Scale, compare, fill, padded};
 
 /// Products of a case up to which every head is compared.
 const ALL_PRODUCTS: usize = 1 << 23;
+/// What a split without keys reports as its maximum.
+const LOWEST: f32 = -3.0e38;
 /// Outputs that are compared of a larger one, spread over rows and heads.
 const SAMPLE: usize = 4096;
 
@@ -109,6 +111,13 @@ fn run(gpu: &Gpu, s: &Shape, data: &Data) -> Result<Vec<f32>, Failure> {
     merge.dispatch(&mut pass, partials.out(), stats.out(), n_splits, out.out());
     pass.submit();
     partials.read_f32(gpu)?;
-    stats.read_f32(gpu)?;
+    // a split without keys has to say so: with any other maximum it might outdo those that have some
+    if let Some(stat) = stats
+        .read_f32(gpu)?
+        .chunks_exact(2)
+        .find(|stat| stat[1] == 0.0 && stat[0] != LOWEST)
+    {
+        return Err(Failure::new(format!("a split without keys reports the maximum {}", stat[0])));
+    }
     out.read_f32(gpu)
 }
