@@ -114,7 +114,8 @@ fn intensity(row: &Row) -> f64 {
 fn roofs(report: &Report, axes: &Axes, read: f64) -> Vec<Value> {
     let mut roofs = Vec::new();
     let arithmetic = report.ceilings.iter().filter(|ceiling| ceiling.unit != "GB/s");
-    let flat: Vec<(&str, &str, f64)> = arithmetic.filter_map(|c| Some((c.name, c.unit, c.value?))).collect();
+    let mut flat: Vec<(&str, &str, f64)> = arithmetic.filter_map(|c| Some((c.name, c.unit, c.value?))).collect();
+    flat.sort_by(|a, b| a.2.total_cmp(&b.2));
     let highest = flat.iter().map(|(.., value)| *value).fold(1e-3, f64::max);
     // from the left edge or the lower one, whichever the slope meets first
     let from = 10f64.powf(axes.x[0].max(axes.y[0] - read.log10()));
@@ -129,8 +130,11 @@ fn roofs(report: &Report, axes: &Axes, read: f64) -> Vec<Value> {
         label_y => axes.y(named * read) - 8.0,
         main => true,
     });
+    let mut label_y = f64::INFINITY;
     for (name, unit, value) in flat {
         let (x2, y) = (axes.x(10f64.powf(axes.x[1])), axes.y(value));
+        // above its own line, and above the label of the line below it
+        label_y = (y - 6.0).min(label_y - LINE);
         roofs.push(context! {
             x1 => axes.x(value / read),
             y1 => y,
@@ -138,7 +142,7 @@ fn roofs(report: &Report, axes: &Axes, read: f64) -> Vec<Value> {
             y2 => y,
             label => format!("{name} {} {unit}", significant(value)),
             label_x => x2 - 4.0,
-            label_y => y - 6.0,
+            label_y,
             main => name == CeilingKind::F32.name(),
         });
     }
