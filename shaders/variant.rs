@@ -93,6 +93,9 @@ pub const HEAD_DIMS: [u32; 2] = [64, 128];
 /// The largest number of query heads that may share a kv head.
 pub const MAX_GROUP: u32 = 16;
 
+/// Splits of the context that attention_merge joins at most.
+pub const MAX_SPLITS: u32 = 64;
+
 /// Positions in one block of the paged KV cache. A multiple of the 32 keys that attention walks in.
 pub const KV_BLOCK: u32 = 64;
 
@@ -313,7 +316,7 @@ impl Variant {
             Self::AttentionPrefill { head_dim, group, .. } | Self::AttentionDecode { head_dim, group, .. } => {
                 vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)]
             }
-            Self::AttentionMerge { head_dim } => vec![("HEAD_DIM", head_dim)],
+            Self::AttentionMerge { head_dim } => vec![("HEAD_DIM", head_dim), ("MAX_SPLITS", MAX_SPLITS)],
             Self::Probe(probe) => probe.consts(),
             Self::Peak(Peak::Coop { workgroup }) => vec![("WORKGROUP", workgroup)],
             _ => vec![],
