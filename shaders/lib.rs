@@ -12,7 +12,10 @@ mod variant;
 use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use probe::{CoopTile, Probe};
-pub use variant::{HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, Variant, Weights, matvec_rows};
+pub use variant::{
+    HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MATVEC_WIDE_WORKGROUPS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, Variant,
+    Weights, matvec_rows,
+};
 
 macro_rules! files {
     ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!($path, ".wgsl")))),*] };

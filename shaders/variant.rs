@@ -102,6 +102,12 @@ pub const KV_BLOCK: u32 = 64;
 /// Token counts that the mat-vec is compiled for; a batch takes the next larger one.
 pub const MATVEC_TOKENS: [u32; 4] = [1, 2, 4, 8];
 
+/// Invocations of a workgroup that the mat-vec is compiled for; an adapter uses one of them.
+pub const MATVEC_WORKGROUPS: [u32; 2] = [32, 64];
+
+/// The same for one token, where more invocations to a row keep more loads under way.
+pub const MATVEC_WIDE_WORKGROUPS: [u32; 2] = [128, 256];
+
 /// Rows of the matrix that one mat-vec workgroup owns, for a given token count: register use stays at 8 to 16 sums.
 #[must_use]
 pub const fn matvec_rows(n_tokens: u32) -> u32 {
@@ -195,9 +201,17 @@ impl Variant {
             all.push(Self::Embed { weights });
             all.push(Self::Matmul { weights });
             for n_tokens in MATVEC_TOKENS {
-                for workgroup in [32, 64] {
+                for workgroup in MATVEC_WORKGROUPS {
                     all.extend(Reduce::both(workgroup).map(|reduce| Self::Matvec { weights, reduce, n_tokens }));
                 }
+            }
+            for workgroup in MATVEC_WIDE_WORKGROUPS {
+                let wide = |reduce| Self::Matvec {
+                    weights,
+                    reduce,
+                    n_tokens: 1,
+                };
+                all.extend(Reduce::both(workgroup).map(wide));
             }
         }
         for reduce in Reduce::both(256) {
