@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model_args::ModelArgs;
 use crate::sampling::SamplingArgs;
+use crate::test::TestArgs;
 
 /// Runs models of the Qwen2 family on any Vulkan, Metal or DX12 GPU.
 #[derive(Debug, Parser)]
@@ -26,6 +27,7 @@ Examples:
   qwgpu devices                                Which GPUs there are
   qwgpu inspect -m ./my-model                  What a model is, and how much memory it takes
   qwgpu bench -p 512 -n 128                    How fast this machine is
+  qwgpu test                                   Whether its GPUs and their drivers compute right
 
 Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted with Ctrl-C.
 Environment: QWGPU_ADAPTER, QWGPU_MEMORY_MIB, QWGPU_DISABLE=f16,subgroup,coop,dot, QWGPU_HISTORY,
@@ -46,6 +48,8 @@ pub(crate) enum Command {
     Perplexity(PerplexityArgs),
     /// Measure prefill and decode speed
     Bench(BenchArgs),
+    /// Check that the kernels compute right on each adapter and its driver
+    Test(TestArgs),
 }
 
 /// `qwgpu run`.
@@ -169,7 +173,9 @@ pub(crate) struct PerplexityArgs {
 
 /// `qwgpu bench`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 The protocol is llama-bench's. ppN reads N random tokens, in steps of -b; tgN makes N tokens one by
 one. `@ dN` does so after N tokens of context, which are not timed. Each test runs once to warm up,
 then -r times; t/s is mean ± standard deviation. Tokenising and sampling are left out: random ids
@@ -178,8 +184,17 @@ go in, and the GPU picks the likeliest token.
 Examples:
   qwgpu bench                                  The demo model
   qwgpu bench -m ./my-model -p 512,2048 -n 128 -d 0,8192
-  qwgpu bench --shape 7b -o json               Random weights in the shape of a 7B model; no file")]
+  qwgpu bench --shape 7b -o json               Random weights in the shape of a 7B model; no file
+  qwgpu bench kernels                          Every kernel, against what the adapter can do
+  qwgpu bench --compare old.json new.json      What got faster or slower between two -o json files"
+)]
 pub(crate) struct BenchArgs {
+    /// What to measure instead of a model
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
+    /// Compare two files that -o json printed, of models or of kernels, and measure nothing
+    #[arg(long, value_names = ["OLD", "NEW"], num_args = 2, exclusive = true)]
+    pub(crate) compare: Option<Vec<PathBuf>>,
     /// Random weights in this shape, made on the GPU, instead of a model
     #[arg(long, value_parser = ["0.5b", "1.5b", "7b", "72b"], conflicts_with = "name")]
     pub(crate) shape: Option<String>,
@@ -209,6 +224,51 @@ pub(crate) struct BenchArgs {
     pub(crate) output: Format,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+}
+
+/// What `qwgpu bench` measures besides models.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Measure every kernel against the adapter's own ceilings
+    Kernels(KernelsArgs),
+}
+
+/// `qwgpu bench kernels`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+First the adapter's ceilings are measured: reading memory, and arithmetic of each kind that it has.
+Then every kernel runs on the shapes of real models, and is compared with the shortest time that
+the ceilings allow for the bytes it has to move and the f32 operations it has to do. A sample is a
+few milliseconds of dispatches back to back; the median counts, ± is the median deviation from it.
+The dispatches go round copies of the data, so that caches hold none of it; --warm keeps to one
+copy, and may then read faster than memory is.
+
+Examples:
+  qwgpu bench kernels --html roofline.html
+  qwgpu bench kernels --kernel matvec --kernel rms_norm -o json > new.json
+  qwgpu bench kernels --ceilings")]
+pub(crate) struct KernelsArgs {
+    /// Only this kernel; may be given several times
+    #[arg(long = "kernel", value_name = "NAME")]
+    pub(crate) kernels: Vec<String>,
+    /// The adapter to run on: its index in `qwgpu devices`, or part of its name [default: the best GPU]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) adapter: Option<String>,
+    /// Run on one copy of the data, which caches may hold
+    #[arg(long)]
+    pub(crate) warm: bool,
+    /// Samples of each case; slow cases take fewer, but 5
+    #[arg(short = 'r', long, value_name = "N", default_value_t = 30)]
+    pub(crate) repetitions: usize,
+    /// Only measure the ceilings
+    #[arg(long, conflicts_with_all = ["kernels", "warm", "html"])]
+    pub(crate) ceilings: bool,
+    /// Also write a page with a roofline plot and the table; an existing file is replaced
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// How to print the results: Markdown tables, CSV, one JSON object, or one a line
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Md)]
+    pub(crate) output: Format,
 }
 
 /// Output of `qwgpu bench`.

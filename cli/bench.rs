@@ -4,7 +4,11 @@
 //! has been waited for.
 
 mod check;
+mod compare;
+mod kernels;
 mod report;
+mod roofline;
+mod statistics;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +19,7 @@ use qwgpu_model::config::Config;
 use qwgpu_model::sampler::SamplerConfig;
 use qwgpu_model::{Error, GenerateOptions, Model, Session};
 
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, BenchCommand};
 use crate::interrupt::{self, Guard};
 use crate::model_args::counting_bar;
 use crate::output::Interrupted;
@@ -69,6 +73,12 @@ impl Test {
 /// # Errors
 /// One sentence for the user.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    if let Some(BenchCommand::Kernels(args)) = &args.command {
+        return kernels::run(args);
+    }
+    if let Some(files) = &args.compare {
+        return compare::run(&files[0], &files[1]);
+    }
     let tests = tests(args)?;
     // A generated token goes into the cache with the next one, so one place more is never too few.
     let needed = tests.iter().map(|test| test.ctx()).max().unwrap_or(0);

@@ -17,6 +17,7 @@ mod perplexity;
 mod run;
 mod sampling;
 mod table;
+mod test;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Logits(args) => logits::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Test(args) => test::run(&args),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
     if error.is::<StdoutClosed>() {

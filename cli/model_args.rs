@@ -83,18 +83,7 @@ impl ModelArgs {
     /// # Errors
     /// When there is none, or none of that name.
     pub(crate) fn gpu(&self) -> Result<Arc<Gpu>> {
-        let mut options = GpuOptions::from_env()?;
-        if self.adapter.is_some() {
-            options.adapter.clone_from(&self.adapter);
-        }
-        let gpu = Gpu::open(&options)?;
-        let info = gpu.info();
-        if info.kind == "cpu" && options.adapter.is_none() {
-            eprintln!("no GPU was found: running on the CPU through {}, which is slow", info.label());
-        } else {
-            eprintln!("running on {}", info.label());
-        }
-        Ok(gpu)
+        open_gpu(self.adapter.as_deref())
     }
 
     /// What to ask the library for. `ctx` is for commands that know how much they need, where the user says nothing.
@@ -147,6 +136,28 @@ impl ModelArgs {
         }
         Ok(Loaded { model, load })
     }
+}
+
+/// Opens the adapter of `--adapter`, else of the environment, else the best, and says which one it is.
+///
+/// # Errors
+/// When there is none, or none of that name.
+pub(crate) fn open_gpu(adapter: Option<&str>) -> Result<Arc<Gpu>> {
+    let mut options = GpuOptions::from_env()?;
+    if let Some(adapter) = adapter {
+        options.adapter = Some(adapter.to_owned());
+    }
+    let gpu = Gpu::open(&options)?;
+    let info = gpu.info();
+    if info.kind == "cpu" && options.adapter.is_none() {
+        eprintln!("no GPU was found: running on the CPU through {}, which is slow", info.label());
+    } else {
+        eprintln!("running on {}", info.label());
+    }
+    for distrust in gpu.distrusted() {
+        eprintln!("warning: {distrust}; qwgpu test tells more");
+    }
+    Ok(gpu)
 }
 
 /// The checkpoint that `name` stands for.

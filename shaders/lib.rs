@@ -6,11 +6,16 @@
 //!
 //! To work on a kernel without a compiler at hand, load the files from a folder: [`Sources::from_dir`].
 
+mod probe;
 mod variant;
 
 use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
-pub use variant::{HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MAX_GROUP, Reduce, Variant, Weights, matvec_rows};
+pub use probe::{CoopTile, Probe};
+pub use variant::{
+    HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MATVEC_WIDE_WORKGROUPS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, Variant,
+    Weights, matvec_rows,
+};
 
 macro_rules! files {
     ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!($path, ".wgsl")))),*] };
@@ -26,13 +31,25 @@ const FILES: &[(&str, &str)] = files![
     "fill_random",
     "matmul",
     "matvec",
+    "peak_coop",
+    "peak_dot",
+    "peak_f16",
+    "peak_f32",
+    "peak_read",
     "penalty",
+    "probe_coop",
+    "probe_dot",
+    "probe_f16",
+    "probe_subgroup",
     "rms_norm",
     "rope",
     "silu_mul",
     "topk",
     "shared/best_subgroup",
     "shared/best_workgroup",
+    "shared/coop_16_f16",
+    "shared/coop_8_f16",
+    "shared/coop_8_f32",
     "shared/kv_f16",
     "shared/kv_f32",
     "shared/kv_index",
@@ -93,6 +110,9 @@ pub fn compose(variant: &Variant, sources: &Sources) -> Result<String, SourceErr
     let mut text = String::new();
     if variant.needs_f16() {
         text.push_str("enable f16;\n");
+    }
+    if variant.needs_coop() {
+        text.push_str("enable wgpu_cooperative_matrix;\n");
     }
     for (name, value) in variant.consts() {
         writeln!(text, "const {name}: u32 = {value}u;").expect("writing to a String cannot fail");

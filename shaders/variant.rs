@@ -1,5 +1,7 @@
 //! What varies from one adapter and model to the next, as types: no strings, no text macros.
 
+use crate::Probe;
+
 /// How weights are stored in their binding; picks one `shared/weight_*.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Weights {
@@ -55,17 +57,56 @@ impl Reduce {
     }
 }
 
+/// A ceiling of the adapter that a `peak_*` kernel measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peak {
+    /// Reading memory.
+    Read,
+    /// f32 multiply-adds.
+    F32,
+    /// f16 multiply-adds.
+    F16,
+    /// Packed 8-bit dot products.
+    Dot,
+    /// Cooperative matrices of 16 x 16, f16 into f32.
+    Coop {
+        /// Invocations of a workgroup: one subgroup, 32 or 64.
+        workgroup: u32,
+    },
+}
+
+impl Peak {
+    /// Every form.
+    pub const ALL: [Self; 6] = [
+        Self::Read,
+        Self::F32,
+        Self::F16,
+        Self::Dot,
+        Self::Coop { workgroup: 32 },
+        Self::Coop { workgroup: 64 },
+    ];
+}
+
 /// Head sizes that the attention kernels are written for.
 pub const HEAD_DIMS: [u32; 2] = [64, 128];
 
 /// The largest number of query heads that may share a kv head.
 pub const MAX_GROUP: u32 = 16;
 
+/// Splits of the context that attention_merge joins at most.
+pub const MAX_SPLITS: u32 = 64;
+
 /// Positions in one block of the paged KV cache. A multiple of the 32 keys that attention walks in.
 pub const KV_BLOCK: u32 = 64;
 
 /// Token counts that the mat-vec is compiled for; a batch takes the next larger one.
 pub const MATVEC_TOKENS: [u32; 4] = [1, 2, 4, 8];
+
+/// Invocations of a workgroup that the mat-vec is compiled for; an adapter uses one of them.
+pub const MATVEC_WORKGROUPS: [u32; 2] = [32, 64];
+
+/// The same for one token, where more invocations to a row keep more loads under way.
+pub const MATVEC_WIDE_WORKGROUPS: [u32; 2] = [128, 256];
 
 /// Rows of the matrix that one mat-vec workgroup owns, for a given token count: register use stays at 8 to 16 sums.
 #[must_use]
@@ -143,6 +184,10 @@ pub enum Variant {
     Penalty,
     /// Random weights.
     FillRandom,
+    /// A known case of the self-test.
+    Probe(Probe),
+    /// A ceiling of the adapter; no model runs it.
+    Peak(Peak),
 }
 
 impl Variant {
@@ -150,13 +195,23 @@ impl Variant {
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut all = vec![Self::SiluMul, Self::Topk, Self::Penalty, Self::FillRandom];
+        all.extend(Probe::variants());
+        all.extend(Peak::ALL.map(Self::Peak));
         for weights in Weights::ALL {
             all.push(Self::Embed { weights });
             all.push(Self::Matmul { weights });
             for n_tokens in MATVEC_TOKENS {
-                for workgroup in [32, 64] {
+                for workgroup in MATVEC_WORKGROUPS {
                     all.extend(Reduce::both(workgroup).map(|reduce| Self::Matvec { weights, reduce, n_tokens }));
                 }
+            }
+            for workgroup in MATVEC_WIDE_WORKGROUPS {
+                let wide = |reduce| Self::Matvec {
+                    weights,
+                    reduce,
+                    n_tokens: 1,
+                };
+                all.extend(Reduce::both(workgroup).map(wide));
             }
         }
         for reduce in Reduce::both(256) {
@@ -193,6 +248,12 @@ impl Variant {
             Self::Topk => "topk",
             Self::Penalty => "penalty",
             Self::FillRandom => "fill_random",
+            Self::Probe(probe) => probe.stem(),
+            Self::Peak(Peak::Read) => "peak_read",
+            Self::Peak(Peak::F32) => "peak_f32",
+            Self::Peak(Peak::F16) => "peak_f16",
+            Self::Peak(Peak::Dot) => "peak_dot",
+            Self::Peak(Peak::Coop { .. }) => "peak_coop",
         }
     }
 
@@ -202,8 +263,16 @@ impl Variant {
         match self {
             Self::Embed { weights } | Self::Matvec { weights, .. } | Self::Matmul { weights } => matches!(weights, Weights::F16),
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => matches!(kv, Kv::F16),
+            Self::Probe(probe) => probe.needs_f16(),
+            Self::Peak(peak) => matches!(peak, Peak::F16 | Peak::Coop { .. }),
             _ => false,
         }
+    }
+
+    /// Whether the text uses cooperative matrices.
+    #[must_use]
+    pub const fn needs_coop(&self) -> bool {
+        matches!(self, Self::Peak(Peak::Coop { .. }) | Self::Probe(Probe::Coop(_)))
     }
 
     /// Whether the text uses subgroup operations.
@@ -211,6 +280,7 @@ impl Variant {
     pub const fn needs_subgroups(&self) -> bool {
         match self {
             Self::RmsNorm { reduce } | Self::Matvec { reduce, .. } | Self::Argmax { reduce } => reduce.subgroup,
+            Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
             _ => false,
         }
     }
@@ -237,7 +307,8 @@ impl Variant {
                 vec![kv_part(kv), "row", "kv_index"]
             }
             Self::Argmax { reduce } => vec![if reduce.subgroup { "best_subgroup" } else { "best_workgroup" }],
-            Self::AttentionMerge { .. } | Self::SiluMul | Self::Topk | Self::Penalty | Self::FillRandom => vec![],
+            Self::Probe(probe) => probe.parts(),
+            Self::AttentionMerge { .. } | Self::SiluMul | Self::Topk | Self::Penalty | Self::FillRandom | Self::Peak(_) => vec![],
         }
     }
 
@@ -259,7 +330,9 @@ impl Variant {
             Self::AttentionPrefill { head_dim, group, .. } | Self::AttentionDecode { head_dim, group, .. } => {
                 vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)]
             }
-            Self::AttentionMerge { head_dim } => vec![("HEAD_DIM", head_dim)],
+            Self::AttentionMerge { head_dim } => vec![("HEAD_DIM", head_dim), ("MAX_SPLITS", MAX_SPLITS)],
+            Self::Probe(probe) => probe.consts(),
+            Self::Peak(Peak::Coop { workgroup }) => vec![("WORKGROUP", workgroup)],
             _ => vec![],
         }
     }

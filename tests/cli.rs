@@ -3,130 +3,22 @@
 //! Every run has a time limit, and none may panic. What the model computes is checked elsewhere; here the demo model and a tiny
 //! checkpoint of tests/golden only have to run. All need an adapter, a software one will do.
 
+#[path = "support/binary.rs"]
+mod binary;
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
+use binary::{command, finish, folder, qwgpu, text};
 use safetensors::SafeTensors;
 use serde_json::Value;
-use tempfile::TempDir;
-
-/// Far above what a slow machine needs, and below anybody's patience.
-const LIMIT: Duration = Duration::from_secs(120);
-
-struct Outcome {
-    status: ExitStatus,
-    stdout: String,
-    stderr: String,
-}
-
-impl Outcome {
-    /// Expects success.
-    #[track_caller]
-    fn ok(self) -> Self {
-        assert!(self.status.success(), "{}\n{}", self.status, self.stderr);
-        self
-    }
-
-    /// Expects this exit code, nothing on standard output, and one sentence with all of `words` on standard error.
-    #[track_caller]
-    fn fails(self, code: i32, words: &[&str]) {
-        assert_eq!(self.status.code(), Some(code), "{}", self.stderr);
-        assert_eq!(self.stdout, "");
-        let sentence = self
-            .stderr
-            .lines()
-            .find(|line| line.starts_with("error: "))
-            .unwrap_or_else(|| panic!("no error in {}", self.stderr));
-        for word in words {
-            assert!(sentence.contains(word), "{word:?} is not in {sentence:?}");
-        }
-    }
-
-    #[track_caller]
-    fn json(self) -> Value {
-        let outcome = self.ok();
-        serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {}", outcome.stdout))
-    }
-}
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_qwgpu"));
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    for name in ["QWGPU_MEMORY_MIB", "QWGPU_ADAPTER", "HF_ENDPOINT", "HF_HUB_OFFLINE"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn qwgpu(args: &[&str]) -> Outcome {
-    finish(command(args).spawn().expect("the binary starts"))
-}
-
-/// Reads both pipes to their ends and waits, but not for ever.
-fn finish(mut child: Child) -> Outcome {
-    let read = |pipe: Option<Box<dyn Read + Send>>| {
-        let (send, receive) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(mut pipe) = pipe {
-                pipe.read_to_end(&mut bytes).expect("a readable pipe");
-            }
-            send.send(String::from_utf8(bytes).expect("UTF-8 output"))
-        });
-        receive
-    };
-    let stdout = read(child.stdout.take().map(|pipe| Box::new(pipe) as _));
-    let stderr = read(child.stderr.take().map(|pipe| Box::new(pipe) as _));
-    let status = wait(&mut child);
-    let stderr = stderr.recv().expect("standard error");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    Outcome {
-        status,
-        stdout: stdout.recv().expect("standard output"),
-        stderr,
-    }
-}
-
-fn wait(child: &mut Child) -> ExitStatus {
-    let started = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().expect("a child to wait for") {
-            return status;
-        }
-        if started.elapsed() > LIMIT {
-            child.kill().expect("a child to end");
-            panic!("still running after {LIMIT:?}");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 #[cfg(unix)]
-fn interrupt(child: &Child) {
-    let kill = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .expect("kill runs");
-    assert!(kill.success());
-}
+use binary::interrupt;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(name)
-}
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a temporary folder")
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
 }
 
 fn ids(value: &Value) -> Vec<u64> {
@@ -228,6 +120,11 @@ fn wrong_command_lines_are_usage_errors() {
         &["bench", "--shape", "9b"],
         &["bench", "--shape", "0.5b", "--layers", "0"],
         &["bench", "--shape", "0.5b", "-m", "demo"],
+        &["bench", "kernels", "--kernel", "frobnicate"],
+        &["bench", "kernels", "-r", "0"],
+        &["bench", "-p", "8", "kernels"],
+        &["bench", "--compare", "old.json"],
+        &["bench", "--compare", "old.json", "new.json", "-p", "8"],
         &["inspect", "--ctx", "0"],
         &["logits", "--ids", "1"],
         &["frobnicate"],
@@ -244,7 +141,7 @@ fn wrong_command_lines_are_usage_errors() {
 
 #[test]
 fn help_teaches_by_example() {
-    for command in ["run", "devices", "inspect", "logits", "perplexity", "bench"] {
+    for command in ["run", "devices", "inspect", "logits", "perplexity", "bench", "test"] {
         let help = qwgpu(&[command, "--help"]).ok().stdout;
         assert!(help.contains("Usage: qwgpu"), "{help}");
         assert!(command == "devices" || help.contains("Example"), "{help}");
@@ -484,4 +381,46 @@ fn bench_prints_every_format() {
     }
     qwgpu(&["bench", "-p", "0", "-n", "0"]).fails(1, &["nothing to measure"]);
     qwgpu(&["bench", "-d", "2048", "-p", "1", "-n", "0"]).fails(1, &["context of 2048"]);
+}
+
+#[test]
+fn bench_kernels_measures_against_ceilings() {
+    let page = folder();
+    let path = page.path().join("roofline.html");
+    let html = path.to_str().expect("a path of letters");
+    let json = qwgpu(&["bench", "kernels", "--kernel", "penalty", "-r", "3", "-o", "json", "--html", html]).json();
+    assert_eq!((&json["version"], &json["kind"]), (&Value::from(1), &Value::from("kernels")));
+    let ceilings = json["ceilings"].as_array().expect("a list");
+    let names: Vec<&str> = ceilings.iter().filter_map(|ceiling| ceiling["name"].as_str()).collect();
+    assert_eq!(names, ["read", "f32", "f16", "dot4I8Packed", "coop f16 to f32"]);
+    for ceiling in ceilings {
+        let value = ceiling["value"].as_f64();
+        assert!(
+            value.is_some_and(|value| value > 0.0) || ceiling["skipped"].is_string(),
+            "{ceiling}"
+        );
+    }
+    let [row] = json["results"].as_array().expect("a list").as_slice() else {
+        panic!("one case: {json}")
+    };
+    assert_eq!((&row["kernel"], &row["bytes"]), (&Value::from("penalty"), &Value::from(12 * 1024)));
+    for field in ["us", "gb_s", "tflop_s", "percent", "dispatches", "copies"] {
+        assert!(row[field].as_f64().is_some_and(|value| value > 0.0), "{field} in {row}");
+    }
+    // a thousandth of the work of anything that memory limits; a wrong count of bytes would show
+    assert!(row["percent"].as_f64().is_some_and(|percent| percent < 102.0), "{row}");
+    assert_eq!(row["samples_ns"].as_array().map(Vec::len), Some(3));
+    assert!(std::fs::read_to_string(&path).expect("the page").contains("</svg>"));
+    let old = page.path().join("old.json");
+    std::fs::write(&old, json.to_string()).expect("room for a file");
+    let old = old.to_str().expect("a path of letters");
+    let same = qwgpu(&["bench", "--compare", old, old]).ok().stdout;
+    assert!(same.contains("1.000") && !same.contains("faster"), "{same}");
+    qwgpu(&["bench", "--compare", old, "nowhere.json"]).fails(1, &["nowhere.json"]);
+    qwgpu(&["bench", "--compare", old, html]).fails(1, &["not what qwgpu bench"]);
+}
+
+#[test]
+fn an_unknown_kernel_is_one_sentence() {
+    qwgpu(&["bench", "kernels", "--kernel", "frobnicate"]).fails(2, &["no kernel frobnicate", "matvec"]);
 }

@@ -1,65 +1,90 @@
-//! GPU time of each kernel on the shapes of Qwen2-0.5B and 7B, from timestamps: what a change of a kernel gained.
+//! Time of each kernel on the shapes of real models: what a change of a kernel gained. The cases live in `qwgpu-suite`.
 //!
-//! The adapter is the one that `QWGPU_TEST_ADAPTER` or `QWGPU_ADAPTER` names. CPU drivers get small shapes. With `--test` everything
-//! runs once. Throughput counts the bytes that must be read or written at least; for products of many rows, multiply-adds.
+//! The adapter is the one that `QWGPU_TEST_ADAPTER` or `QWGPU_ADAPTER` names; CPU drivers get small shapes. Times are the GPU's own
+//! where it has timestamps. Caches are cold, `QWGPU_BENCH_WARM=1` keeps them warm. With `--test` everything runs once. A case
+//! says what its throughput counts: `GB`, bytes that must be moved, or `FLOP`, operations, which criterion calls elements.
 
-mod attention;
-mod matmul;
-mod matvec;
-mod others;
+mod argmax; // greedy choice
+mod attention_decode; // few rows, split over the context
+mod attention_merge; // the join of the splits
+mod attention_prefill; // many rows, in tiles
+mod embed; // embedding gather
+mod fill_random; // random weights
+mod matmul; // tiled products
+mod matvec; // products of 1 to 8 rows
+mod penalty; // repetition penalty
+mod rms_norm; // the norm
+mod rope; // rotation and cache write
+mod silu_mul; // SwiGLU's middle
+mod topk; // the k largest logits
 
 use std::{sync::Arc, time::Duration};
 
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use qwgpu_runtime::{Gpu, Pass};
-use qwgpu_suite::{Mode, gpu, timings};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use qwgpu_runtime::Gpu;
+use qwgpu_suite::{
+    Mode,
+    bench::{Bencher, cases},
+    gpu,
+};
 
-type Group<'c> = BenchmarkGroup<'c, WallTime>;
+/// Beyond this many operations to a byte, a case is limited by what it computes on any adapter.
+const COMPUTES: u64 = 16;
 
 /// The device, or a reason to bench nothing.
 fn device() -> Option<Arc<Gpu>> {
-    match gpu(Mode::Native) {
-        Ok(gpu) if gpu.caps().timestamps => Some(gpu),
-        Ok(gpu) => {
-            println!("skipped: {} has no timestamps", gpu.info().label());
-            None
-        }
-        Err(error) => {
-            println!("skipped: {error}");
-            None
-        }
-    }
+    gpu(Mode::Native).map_err(|error| println!("skipped: {error}")).ok()
 }
 
-/// Measures what `record` dispatches. A GPU clocks down when idle, so a pass repeats it many times and the mean counts.
-fn measure(group: &mut Group<'_>, gpu: &Gpu, name: &str, throughput: Throughput, record: impl Fn(&mut Pass<'_>)) {
-    group.throughput(throughput);
-    let batch = if gpu.caps().cpu { 1 } else { 100 };
-    group.bench_function(name, |bencher| {
-        bencher.iter_custom(|n| {
-            let mut total = 0.0;
-            for begin in (0..n).step_by(batch) {
-                let now = (n - begin).min(batch as u64);
-                let time = timings(gpu, |pass| (0..now).for_each(|_| record(pass)));
-                total += time.expect("the device works").expect("device() asked for timestamps");
+/// Measures every case of a kernel.
+fn group(criterion: &mut Criterion, kernel: &str) {
+    let Some(gpu) = device() else { return };
+    let warm = std::env::var("QWGPU_BENCH_WARM").as_deref() == Ok("1");
+    let mut bencher = Bencher::new(&gpu, warm).expect("room for the data");
+    let mut group = criterion.benchmark_group(kernel);
+    for case in cases(&gpu, kernel) {
+        let (throughput, what) = if case.flops > COMPUTES * case.bytes {
+            (Throughput::Elements(case.flops), "FLOP")
+        } else {
+            (Throughput::BytesDecimal(case.bytes), "GB")
+        };
+        group.throughput(throughput);
+        let (mut idle, mut loaded) = (Some(&mut bencher), None);
+        group.bench_function(format!("{} ({what})", case.name), |measurement| {
+            // loaded on first use, so that what a filter leaves out takes no memory
+            if let Some(bencher) = idle.take() {
+                loaded = bencher.load(&case).map_err(|error| println!("skipped: {error}")).ok();
             }
-            Duration::from_nanos(total as u64)
+            measurement.iter_custom(|n| {
+                let ns = loaded.as_mut().map_or(Ok(n as f64), |loaded| loaded.total(n));
+                Duration::from_nanos(ns.expect("the device works").max(1.0) as u64)
+            });
         });
-    });
+    }
 }
 
 fn kernels(criterion: &mut Criterion) {
     let Some(gpu) = device() else { return };
-    println!("{}", gpu.info().label());
-    matvec::bench(criterion, &gpu);
-    matmul::bench(criterion, &gpu);
-    attention::bench(criterion, &gpu);
-    others::bench(criterion, &gpu);
+    let clock = if gpu.caps().timestamps { "GPU timestamps" } else { "wall clock" };
+    println!("{}, by {clock}", gpu.info().label());
+    argmax::bench(criterion);
+    attention_decode::bench(criterion);
+    attention_merge::bench(criterion);
+    attention_prefill::bench(criterion);
+    embed::bench(criterion);
+    fill_random::bench(criterion);
+    matmul::bench(criterion);
+    matvec::bench(criterion);
+    penalty::bench(criterion);
+    rms_norm::bench(criterion);
+    rope::bench(criterion);
+    silu_mul::bench(criterion);
+    topk::bench(criterion);
 }
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    config = Criterion::default().sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(2));
     targets = kernels
 }
 criterion_main!(benches);

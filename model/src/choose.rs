@@ -6,7 +6,7 @@
 use qwgpu_runtime::{
     Elem, Gpu, Pass, Staging, Tensor,
     kernels::{
-        Kernels,
+        Kernels, argmax,
         topk::{MAX_K, Scratch},
     },
 };
@@ -21,6 +21,7 @@ use crate::{
 pub(crate) struct Chooser {
     /// u32 `[1, 1]`
     best: Tensor,
+    argmax: argmax::Scratch,
     /// Top-k values and ids, f32 and u32, reshaped for each k
     top: Option<(usize, Tensor, Tensor)>,
     scratch: Scratch,
@@ -42,6 +43,7 @@ impl Chooser {
     pub(crate) fn new(gpu: &Gpu, vocab_size: usize, ctx: usize) -> Result<Self> {
         Ok(Self {
             best: Tensor::new(gpu, "best id", 1, 1, Elem::U32)?,
+            argmax: argmax::Scratch::new(gpu, 1, vocab_size)?,
             top: None,
             scratch: Scratch::new(gpu, 1, vocab_size, MAX_K.min(vocab_size))?,
             // distinct ids of a full context and the token that ended it
@@ -68,7 +70,7 @@ impl Chooser {
                 .dispatch(pass, logits, 0, &self.seen, seen.ids().len(), config.repetition_penalty);
         }
         if config.is_greedy() {
-            kernels.argmax.dispatch(pass, logits, n_valid, &self.best);
+            kernels.argmax.dispatch(pass, logits, n_valid, &self.argmax, &self.best);
             pass.copy_out(&self.best, &self.staging);
             return Ok(Pending::Best);
         }

@@ -89,7 +89,7 @@ impl Default for GpuOptions {
 }
 
 impl GpuOptions {
-    /// Options from the environment: `QWGPU_ADAPTER`, `QWGPU_DISABLE`, `QWGPU_SHADERS`, `QWGPU_CHECKED=1`.
+    /// Options from the environment: `QWGPU_ADAPTER`, `QWGPU_DISABLE`, `QWGPU_SHADERS`, `QWGPU_CHECKED=1`, `QWGPU_SELF_TEST=0`.
     ///
     /// # Errors
     /// [`Error::Environment`] for a value that is not understood.
@@ -101,6 +101,7 @@ impl GpuOptions {
             disabled: Disabled::from_env()?,
             sources,
             checked: text("QWGPU_CHECKED").is_some_and(|value| value != "0"),
+            self_test: text("QWGPU_SELF_TEST").is_none_or(|value| value != "0"),
             ..Self::default()
         })
     }

@@ -22,11 +22,13 @@ impl DeadBuffers {
     }
 }
 
-/// A storage buffer.
+/// A storage buffer, or a stretch of one that others share.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     pub(crate) raw: wgpu::Buffer,
     pub(crate) id: u64,
+    /// Where it begins in `raw`.
+    pub(crate) offset: u64,
     pub(crate) bytes: u64,
     pub(crate) dead: Arc<DeadBuffers>,
     pub(crate) allocated: Arc<AtomicU64>,

@@ -15,12 +15,15 @@ use crate::{
     adapter::choose,
     buffer::{Buffer, DeadBuffers},
     pipeline::{BindKey, Pipeline},
+    self_test::{self, Distrust},
 };
 
 /// Workgroup memory that the kernels are written for. Every desktop API grants it.
 const WORKGROUP_MEMORY: u32 = 32 << 10;
 /// Bytes of immediates that the largest `Params` may take.
 pub(crate) const MAX_PARAMS: u32 = 64;
+/// WebGPU's alignment of bindings; no adapter asks for more.
+const MAX_ALIGNMENT: u64 = 256;
 
 /// An open device with everything that kernels share: pipelines, bind groups, the first error.
 pub struct Gpu {
@@ -28,7 +31,8 @@ pub struct Gpu {
     pub(crate) queue: wgpu::Queue,
     pub(crate) sources: Sources,
     pub(crate) checked: bool,
-    info: AdapterInfo,
+    pub(crate) info: AdapterInfo,
+    pub(crate) distrusted: Vec<Distrust>,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
     bind_groups: Mutex<HashMap<BindKey, wgpu::BindGroup>>,
     dead: Arc<DeadBuffers>,
@@ -49,7 +53,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Gpu {
-    /// Opens the adapter that `options` choose, with every limit it has.
+    /// Opens the adapter that `options` choose, with every limit it has, and without the optional paths that it gets wrong.
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::LimitExceeded`] or [`Error::MissingFeature`] for an adapter that is
@@ -57,6 +61,17 @@ impl Gpu {
     pub fn open(options: &GpuOptions) -> Result<Arc<Self>> {
         let (adapter, info) = choose(options)?;
         require(&adapter, &info)?;
+        let start = |info| Self::start(&adapter, info, options);
+        let gpu = start(info)?;
+        Ok(Arc::new(if options.self_test {
+            self_test::settle(gpu, options, start)?
+        } else {
+            gpu
+        }))
+    }
+
+    /// A device of `adapter` with the capabilities that `info` has left.
+    fn start(adapter: &wgpu::Adapter, info: AdapterInfo, options: &GpuOptions) -> Result<Self> {
         let mut features = wgpu::Features::IMMEDIATES;
         features.set(wgpu::Features::SHADER_F16, info.caps.f16);
         features.set(wgpu::Features::SUBGROUP, info.caps.subgroup);
@@ -83,19 +98,20 @@ impl Gpu {
         })?;
         let failure = Arc::new(Mutex::new(None));
         watch(&device, &failure);
-        Ok(Arc::new(Self {
+        Ok(Self {
             device,
             queue,
             sources: options.sources.clone(),
             checked: options.checked,
             info,
+            distrusted: Vec::new(),
             pipelines: Mutex::default(),
             bind_groups: Mutex::default(),
             dead: Arc::default(),
             failure,
             next_buffer: AtomicU64::new(0),
             allocated: Arc::default(),
-        }))
+        })
     }
 
     /// The adapter that runs.
@@ -121,13 +137,25 @@ impl Gpu {
     /// # Errors
     /// [`Error::LimitExceeded`] beyond the largest buffer or binding, [`Error::OutOfMemory`] when the driver has no room.
     pub(crate) fn buffer(&self, label: &str, bytes: u64) -> Result<Arc<Buffer>> {
+        Ok(self.buffers(label, bytes, 1)?.remove(0))
+    }
+
+    /// `n` such buffers that share their memory's allocation, and so count as one for wgpu: passes that write one after the other
+    /// wait in between.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub(crate) fn buffers(&self, label: &str, bytes: u64, n: u64) -> Result<Vec<Arc<Buffer>>> {
         let bytes = bytes.max(16).next_multiple_of(16);
-        for (limit, have) in [("one buffer", self.caps().max_buffer), ("one binding", self.caps().max_binding)] {
-            if bytes > have {
+        let stride = bytes.next_multiple_of(MAX_ALIGNMENT);
+        let total = stride * (n - 1) + bytes;
+        let caps = self.caps();
+        for (limit, needed, have) in [("one buffer", total, caps.max_buffer), ("one binding", bytes, caps.max_binding)] {
+            if needed > have {
                 return Err(Error::LimitExceeded {
                     what: label.into(),
                     limit: format!("bytes in {limit}"),
-                    needed: bytes,
+                    needed,
                     have,
                     adapter: self.info.name.clone(),
                     advice: "use a smaller --ctx, a smaller -b or another adapter".into(),
@@ -137,19 +165,22 @@ impl Gpu {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let raw = self.guarded_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
-            size: bytes,
+            size: total,
             usage,
             mapped_at_creation: false,
         })?;
-        let id = self.next_buffer.fetch_add(1, Ordering::Relaxed);
-        self.allocated.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Arc::new(Buffer {
-            raw,
-            id,
-            bytes,
-            dead: self.dead.clone(),
-            allocated: self.allocated.clone(),
-        }))
+        self.allocated.fetch_add(n * bytes, Ordering::Relaxed);
+        let part = |i| {
+            Arc::new(Buffer {
+                raw: raw.clone(),
+                id: self.next_buffer.fetch_add(1, Ordering::Relaxed),
+                offset: i * stride,
+                bytes,
+                dead: self.dead.clone(),
+                allocated: self.allocated.clone(),
+            })
+        };
+        Ok((0..n).map(part).collect())
     }
 
     /// `create_buffer` with wgpu's out-of-memory and validation errors as [`Error::OutOfMemory`].
@@ -186,6 +217,12 @@ impl Gpu {
         let pipelines = lock(&self.pipelines);
         let dispatched = pipelines.iter().filter(|(_, pipeline)| pipeline.dispatched.load(Ordering::Relaxed));
         dispatched.map(|(variant, _)| *variant).collect()
+    }
+
+    /// Drops every pipeline: the self-test leaves no trace in what is counted.
+    pub(crate) fn forget_pipelines(&self) {
+        lock(&self.bind_groups).clear();
+        lock(&self.pipelines).clear();
     }
 
     /// Pipelines compiled so far.

@@ -7,6 +7,7 @@
 //! - [`Tensor`]: activations, f32 unless said otherwise; [`Matrix`]: weights in their own width
 //! - [`Pass`]: a list of dispatches, submitted as one
 //! - [`kernels`]: one module per kernel, same stem as its `.wgsl`
+//! - [`self_test`]: known cases that an optional path must compute right before kernels use it
 
 mod adapter;
 mod buffer;
@@ -18,6 +19,7 @@ pub mod kernels;
 mod matrix;
 mod pass;
 mod pipeline;
+pub mod self_test;
 mod tensor;
 mod transfer;
 
@@ -28,6 +30,6 @@ pub use error::{Error, Result};
 pub use gpu::Gpu;
 pub use matrix::{Matrix, narrow, widen};
 pub use pass::{Pass, Tap, Timing};
-pub use qwgpu_shaders::{HEAD_DIMS, KV_BLOCK, MAX_GROUP, Sources, Variant};
+pub use qwgpu_shaders::{HEAD_DIMS, KV_BLOCK, MAX_GROUP, Peak, Sources, Variant};
 pub use tensor::{Elem, Tensor};
 pub use transfer::Staging;

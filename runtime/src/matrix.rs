@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use half::{bf16, f16};
 
-use crate::{DType, Gpu, Result, buffer::Buffer, transfer};
+use crate::{DType, Elem, Gpu, Result, Tensor, buffer::Buffer, transfer};
 
 /// One stretch of rows in a buffer of its own.
 #[derive(Debug)]
@@ -148,6 +148,17 @@ impl Matrix {
                 write_converted(gpu, &part.buffer, offset, slice, source, self.dtype);
             }
         }
+    }
+
+    /// The elements as they lie in memory, if in one part: u32 `[rows, words of a row]`.
+    pub(crate) fn whole_as_words(&self) -> Option<Tensor> {
+        let [part] = self.parts.as_slice() else { return None };
+        Some(Tensor::over(
+            part.buffer.clone(),
+            self.rows,
+            self.cols * self.dtype.bytes() / 4,
+            Elem::U32,
+        ))
     }
 
     /// One row, widened to f32: what references and checks compare with.

@@ -34,6 +34,8 @@ struct Taps {
 struct Timer {
     queries: wgpu::QuerySet,
     labels: Vec<&'static str>,
+    /// One pair of timestamps around everything, instead of one for each dispatch.
+    whole: bool,
 }
 
 /// A copy of a tensor as it was at one point of a pass; see [`Pass::tap`].
@@ -79,6 +81,10 @@ impl<'g> Pass<'g> {
     /// # Errors
     /// [`Error::MissingFeature`] where the adapter has no timestamps.
     pub fn timed(gpu: &'g Gpu) -> Result<Self> {
+        Self::with_timer(gpu, false)
+    }
+
+    fn with_timer(gpu: &'g Gpu, whole: bool) -> Result<Self> {
         if !gpu.caps().timestamps {
             return Err(Error::MissingFeature {
                 adapter: gpu.info().label(),
@@ -89,15 +95,25 @@ impl<'g> Pass<'g> {
         let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("timer"),
             ty: wgpu::QueryType::Timestamp,
-            count: MAX_QUERIES,
+            count: if whole { 2 } else { MAX_QUERIES },
         });
         Ok(Self {
             timer: Some(Timer {
                 queries,
                 labels: Vec::new(),
+                whole,
             }),
             ..Self::new(gpu)
         })
+    }
+
+    /// A pass that times all of its dispatches together, back to back: [`Pass::submit_timed`] then gives one [`Timing`], named after
+    /// the first.
+    ///
+    /// # Errors
+    /// As [`Pass::timed`].
+    pub fn timed_as_a_whole(gpu: &'g Gpu) -> Result<Self> {
+        Self::with_timer(gpu, true)
     }
 
     /// A pass that keeps a copy of every tensor that is tapped, of these layers or of all.
@@ -156,7 +172,7 @@ impl<'g> Pass<'g> {
     fn begin_timed(&mut self, label: &'static str) {
         let Some(timer) = &mut self.timer else { return };
         let first = 2 * timer.labels.len() as u32;
-        if first + 2 > MAX_QUERIES {
+        if first + 2 > MAX_QUERIES || timer.whole && first > 0 {
             return;
         }
         timer.labels.push(label);
@@ -186,7 +202,7 @@ impl<'g> Pass<'g> {
         self.compute = None;
         let bytes = tensor.bytes().next_multiple_of(4);
         self.encoder
-            .copy_buffer_to_buffer(&tensor.buffer.raw, 0, &copy.buffer.raw, 0, bytes);
+            .copy_buffer_to_buffer(&tensor.buffer.raw, tensor.buffer.offset, &copy.buffer.raw, 0, bytes);
         if let Some(taps) = &mut self.taps {
             taps.kept.push(Tap { layer, name, tensor: copy });
         }
@@ -202,7 +218,8 @@ impl<'g> Pass<'g> {
         let bytes = tensor.bytes().next_multiple_of(4);
         assert!(bytes <= staging.bytes, "copy_out: {bytes} bytes into {}", staging.bytes);
         self.compute = None;
-        self.encoder.copy_buffer_to_buffer(&tensor.buffer.raw, 0, &staging.raw, 0, bytes);
+        let (raw, offset) = (&tensor.buffer.raw, tensor.buffer.offset);
+        self.encoder.copy_buffer_to_buffer(raw, offset, &staging.raw, 0, bytes);
     }
 
     /// Counts `flops` recorded since the last call, and submits what there is once that could hold a slow GPU for long.

@@ -96,7 +96,11 @@ impl Pipeline {
             .zip(buffers)
             .map(|(binding, buffer)| wgpu::BindGroupEntry {
                 binding,
-                resource: buffer.raw.as_entire_binding(),
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &buffer.raw,
+                    offset: buffer.offset,
+                    size: wgpu::BufferSize::new(buffer.bytes),
+                }),
             })
             .collect();
         device.create_bind_group(&wgpu::BindGroupDescriptor {

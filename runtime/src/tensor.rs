@@ -54,6 +54,22 @@ impl Tensor {
         })
     }
 
+    /// `n` tensors of the same shape in one allocation. A pass runs dispatches that write different ones in order, as it would if they
+    /// wrote the same: what benchmarks need that must not read what they have just written.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`], of which one buffer holds all.
+    pub fn several(gpu: &Gpu, label: &str, n: usize, rows: usize, cols: usize, elem: Elem) -> Result<Vec<Self>> {
+        let bytes = rows as u64 * cols as u64 * elem.bytes() as u64;
+        let buffers = gpu.buffers(label, bytes, n as u64)?;
+        Ok(buffers.into_iter().map(|buffer| Self::over(buffer, rows, cols, elem)).collect())
+    }
+
+    /// A view of a buffer that is large enough.
+    pub(crate) const fn over(buffer: Arc<Buffer>, rows: usize, cols: usize, elem: Elem) -> Self {
+        Self { buffer, rows, cols, elem }
+    }
+
     /// A tensor with these f32 values, `rows * cols` of them.
     ///
     /// # Errors

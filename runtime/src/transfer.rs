@@ -13,6 +13,7 @@ const CALLBACK: Duration = Duration::from_secs(10);
 /// Writes `bytes` at `offset`, padded with zeros to a multiple of four as the API demands.
 pub(crate) fn write(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: &[u8]) {
     let whole = bytes.len() / 4 * 4;
+    let offset = buffer.offset + offset;
     for (i, slice) in bytes[..whole].chunks(SLICE).enumerate() {
         gpu.queue.write_buffer(&buffer.raw, offset + (i * SLICE) as u64, slice);
     }
@@ -32,7 +33,7 @@ pub(crate) fn read(gpu: &Gpu, buffer: &Buffer, offset: u64, len: u64) -> Result<
     let mut encoder = gpu
         .device
         .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("read back") });
-    encoder.copy_buffer_to_buffer(&buffer.raw, start, &staging.raw, 0, end - start);
+    encoder.copy_buffer_to_buffer(&buffer.raw, buffer.offset + start, &staging.raw, 0, end - start);
     gpu.queue.submit([encoder.finish()]);
     let bytes = staging.wait(gpu, end - start)?;
     let skip = (offset - start) as usize;

@@ -11,9 +11,12 @@ mod embed; // embedding gather
 mod fill_random; // random weights
 mod matmul; // tiled products
 mod matvec; // products of 1 to 8 rows
+mod model; // whole models: what the binary carries to test with
+mod peak; // the adapter's ceilings
 mod penalty; // repetition penalty
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
+mod self_test; // known cases of the optional paths
 mod silu_mul; // SwiGLU's middle
 mod topk; // the k largest logits
 

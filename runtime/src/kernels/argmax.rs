@@ -1,20 +1,46 @@
 //! Greedy choice: the id of the largest of the first `n_valid` logits of each row, ties to the lowest id.
 //!
-//! Shapes: logits `[n_rows, vocab]`, ids u32 `[n_rows, 1]`.
+//! Shapes: logits `[n_rows, vocab]`, ids u32 `[n_rows, 1]`. Two rounds, so that a vocabulary is read by many workgroups at once.
 
 use qwgpu_shaders::Variant;
 
 use super::{Handle, reduce};
-use crate::{Gpu, Pass, Result, Tensor, pipeline::Access};
+use crate::{Elem, Gpu, Pass, Result, Tensor, buffer::Buffer, pipeline::Access};
 
-pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Write];
+pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
 
-params! { n_valid: u32, stride: u32 }
+params! { n: u32, stride: u32, first_round: u32, last_round: u32 }
+
+/// Candidates of one workgroup.
+const CHUNK: usize = 2048;
 
 /// The compiled kernel.
 #[derive(Debug)]
 pub struct Argmax {
     pipeline: Handle,
+}
+
+/// Where the first round leaves its winners, and the second one the value of the choice.
+#[derive(Debug)]
+pub struct Scratch {
+    values: Tensor,
+    ids: Tensor,
+    best: Tensor,
+}
+
+impl Scratch {
+    /// Room for `n_rows` rows of `vocab` logits.
+    ///
+    /// # Errors
+    /// When the adapter has no room.
+    pub fn new(gpu: &Gpu, n_rows: usize, vocab: usize) -> Result<Self> {
+        let n_chunks = vocab.div_ceil(CHUNK);
+        Ok(Self {
+            values: Tensor::new(gpu, "argmax values", n_rows, n_chunks, Elem::F32)?,
+            ids: Tensor::new(gpu, "argmax ids", n_rows, n_chunks, Elem::U32)?,
+            best: Tensor::new(gpu, "argmax best", n_rows, 1, Elem::F32)?,
+        })
+    }
 }
 
 impl Argmax {
@@ -33,25 +59,45 @@ impl Argmax {
     /// One id for each row of `logits`.
     ///
     /// # Panics
-    /// When shapes do not fit.
+    /// When shapes do not fit, or a row has more than 4,194,304 logits.
     #[track_caller]
-    pub fn dispatch(&self, pass: &mut Pass<'_>, logits: &Tensor, n_valid: usize, ids: &Tensor) {
+    pub fn dispatch(&self, pass: &mut Pass<'_>, logits: &Tensor, n_valid: usize, scratch: &Scratch, ids: &Tensor) {
+        let (n_rows, n_chunks) = (logits.rows(), n_valid.div_ceil(CHUNK));
         assert!(
-            n_valid > 0 && n_valid <= logits.cols(),
+            n_valid > 0 && n_valid <= logits.cols() && n_chunks <= CHUNK,
             "argmax: {n_valid} of {} columns",
             logits.cols()
         );
-        assert!(ids.rows() >= logits.rows(), "argmax: {} ids for {} rows", ids.rows(), logits.rows());
-        let params = Params {
-            n_valid: n_valid as u32,
-            stride: logits.cols() as u32,
-        };
-        pass.dispatch(
-            &self.pipeline,
-            &[&logits.buffer, &ids.buffer],
-            &params,
-            [logits.rows() as u32, 1, 1],
+        let room = n_rows <= scratch.values.rows() && n_chunks <= scratch.values.cols();
+        assert!(room && ids.rows() >= n_rows, "argmax: no room for {n_rows} rows");
+        if n_chunks == 1 {
+            // ids are made up in the first round: their binding is filled with the logits, and not read
+            let buffers = [&*logits.buffer, &logits.buffer, &scratch.best.buffer, &ids.buffer];
+            return self.round(pass, &buffers, n_valid, logits.cols(), n_rows, (true, true));
+        }
+        let (values, winners) = (&*scratch.values.buffer, &*scratch.ids.buffer);
+        self.round(
+            pass,
+            &[&logits.buffer, &logits.buffer, values, winners],
+            n_valid,
+            logits.cols(),
+            n_rows,
+            (true, false),
         );
+        let buffers = [values, winners, &scratch.best.buffer, &ids.buffer];
+        self.round(pass, &buffers, n_chunks, n_chunks, n_rows, (false, true));
+    }
+
+    /// One round over `n` candidates of each row; `(first, last)` says which.
+    fn round(&self, pass: &mut Pass<'_>, buffers: &[&Buffer], n: usize, stride: usize, n_rows: usize, (first, last): (bool, bool)) {
+        let params = Params {
+            n: n as u32,
+            stride: stride as u32,
+            first_round: first.into(),
+            last_round: last.into(),
+        };
+        let grid = [n.div_ceil(CHUNK) as u32, n_rows as u32, 1];
+        pass.dispatch(&self.pipeline, buffers, &params, grid);
     }
 }
 

@@ -16,9 +16,9 @@ use crate::{Elem, Gpu, Pass, Result, Tensor};
 /// Up to this many rows the split kernel runs; one workgroup owns one row there.
 pub const MAX_SPLIT_ROWS: usize = 8;
 /// Splits of the context at most: what a merge reads for each head.
-pub const MAX_SPLITS: usize = 64;
+pub const MAX_SPLITS: usize = qwgpu_shaders::MAX_SPLITS as usize;
 /// Keys that a split has at least; fewer would not pay for the merge.
-const MIN_KEYS: usize = 64;
+const MIN_KEYS: usize = 32;
 /// Workgroups that fill a large GPU (132 multiprocessors, two each); CPU drivers run one a core.
 const ENOUGH_WORKGROUPS: usize = 264;
 const ENOUGH_WORKGROUPS_CPU: usize = 8;

@@ -1,6 +1,6 @@
 //! Joins the splits of [`super::attention_decode`]: `out = sum_s e^(m_s - m) partial_s / sum_s e^(m_s - m) l_s`.
 
-use qwgpu_shaders::Variant;
+use qwgpu_shaders::{MAX_SPLITS, Variant};
 
 use super::Handle;
 use crate::{Gpu, Pass, Result, Tensor, pipeline::Access};
@@ -40,11 +40,12 @@ impl AttentionMerge {
             partials.rows() >= n_partials && stats.rows() >= n_partials,
             "attention_merge: {n_partials} partials"
         );
+        assert!(n_splits <= MAX_SPLITS as usize, "attention_merge: {n_splits} splits");
         let params = Params {
             n_heads: n_heads as u32,
             n_splits: n_splits as u32,
         };
-        let grid = [(n_heads * self.head_dim / 4).div_ceil(64) as u32, out.rows() as u32, 1];
+        let grid = [n_heads as u32, out.rows() as u32, 1];
         pass.dispatch(&self.pipeline, &[&partials.buffer, &stats.buffer, &out.buffer], &params, grid);
     }
 }

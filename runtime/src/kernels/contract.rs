@@ -20,6 +20,8 @@ fn fields(variant: &Variant) -> &'static [(&'static str, &'static str)] {
         Variant::Topk => topk::Params::FIELDS,
         Variant::Penalty => penalty::Params::FIELDS,
         Variant::FillRandom => fill_random::Params::FIELDS,
+        Variant::Probe(_) => crate::self_test::Params::FIELDS,
+        Variant::Peak(_) => peak::Params::FIELDS,
     }
 }
 

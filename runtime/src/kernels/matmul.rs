@@ -3,11 +3,11 @@
 //! Shapes: weights `[rows, cols]`, x `[n_tokens, cols]`, bias `[1, rows]`, out `[n_tokens, rows]`. Up to 8 rows of x go to
 //! [`super::matvec`], more to the tiled kernel of this module: 64 x 64 outputs a workgroup, f32 throughout.
 
-use qwgpu_shaders::{MATVEC_TOKENS, Variant};
+use qwgpu_shaders::Variant;
 
 use super::{
     Handle, PerDType,
-    matvec::{MAX_TOKENS, Matvec, matvec_tokens, preferred_workgroup},
+    matvec::{MAX_TOKENS, Matvec},
     weights_format,
 };
 use crate::{DType, Gpu, Matrix, Pass, Result, Tensor, buffer::Buffer, matrix::Part, pipeline::Access};
@@ -87,14 +87,13 @@ impl Matmul {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let workgroup = preferred_workgroup(gpu.caps());
         Ok(Self {
-            matvec: PerDType::new(dtypes, |dtype| Matvec::new(gpu, dtype, workgroup, &MATVEC_TOKENS))?,
+            matvec: PerDType::new(dtypes, |dtype| Matvec::new(gpu, dtype))?,
             tiled: PerDType::new(dtypes, |dtype| tiled(gpu, dtype))?,
         })
     }
 
-    /// Compiles the mat-vec alone, with 32 or 64 invocations to a workgroup whatever suits the adapter, and only what takes
+    /// Compiles the mat-vec alone, with so many invocations to a workgroup whatever suits the adapter, and only what takes
     /// `n_tokens`: the way tests reach each of its forms.
     ///
     /// # Errors
@@ -104,9 +103,8 @@ impl Matmul {
     /// When the mat-vec does not take so many tokens.
     #[track_caller]
     pub fn matvec_only(gpu: &Gpu, dtype: DType, workgroup: u32, n_tokens: usize) -> Result<Self> {
-        let compiled_for = [matvec_tokens(n_tokens)];
         Ok(Self {
-            matvec: PerDType::new(&[dtype], |dtype| Matvec::new(gpu, dtype, workgroup, &compiled_for))?,
+            matvec: PerDType::new(&[dtype], |dtype| Matvec::with_workgroup(gpu, dtype, workgroup, n_tokens))?,
             tiled: PerDType::new(&[], |dtype| tiled(gpu, dtype))?,
         })
     }
@@ -117,7 +115,7 @@ impl Matmul {
     /// As [`Matmul::new`].
     pub fn tiled_only(gpu: &Gpu, dtype: DType) -> Result<Self> {
         Ok(Self {
-            matvec: PerDType::new(&[], |dtype| Matvec::new(gpu, dtype, 64, &[]))?,
+            matvec: PerDType::new(&[], |dtype| Matvec::new(gpu, dtype))?,
             tiled: PerDType::new(&[dtype], |dtype| tiled(gpu, dtype))?,
         })
     }

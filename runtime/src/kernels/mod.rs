@@ -32,6 +32,7 @@ pub mod embed;
 pub mod fill_random;
 pub mod matmul;
 pub mod matvec;
+pub mod peak;
 pub mod penalty;
 pub mod rms_norm;
 pub mod rope;
@@ -54,6 +55,8 @@ pub(crate) const fn bindings(variant: &Variant) -> &'static [Access] {
         Variant::Topk => topk::BINDINGS,
         Variant::Penalty => penalty::BINDINGS,
         Variant::FillRandom => fill_random::BINDINGS,
+        Variant::Probe(probe) => crate::self_test::bindings(probe),
+        Variant::Peak(peak) => peak::bindings(*peak),
     }
 }
 

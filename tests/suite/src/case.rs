@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use qwgpu_runtime::Gpu;
+use qwgpu_runtime::{
+    Caps, Gpu,
+    self_test::{self, Probe},
+};
 
 use crate::{Axis, Mode};
 
@@ -31,7 +34,13 @@ impl Scale {
     /// What suits an adapter.
     #[must_use]
     pub fn of(gpu: &Gpu) -> Self {
-        if gpu.caps().cpu { Self::Cut } else { Self::Real }
+        Self::suiting(gpu.caps())
+    }
+
+    /// The same, before the adapter is opened.
+    #[must_use]
+    pub const fn suiting(caps: &Caps) -> Self {
+        if caps.cpu { Self::Cut } else { Self::Real }
     }
 }
 
@@ -45,8 +54,12 @@ pub struct Case {
     pub axes: &'static [Axis],
     /// Whether it cannot run without the f16 type.
     pub needs_f16: bool,
-    /// The smallest tier that it belongs to.
+    /// The probe of the self-test that it is, if it is one.
+    pub probe: Option<Probe>,
+    /// The smallest tier that it belongs to in [`Mode::Native`].
     pub tier: Tier,
+    /// The smallest tier that it belongs to in other modes.
+    pub tier_elsewhere: Tier,
     run: Run,
 }
 
@@ -68,7 +81,9 @@ impl Case {
             name: name.into(),
             axes: &[],
             needs_f16: false,
+            probe: None,
             tier: Tier::Full,
+            tier_elsewhere: Tier::Full,
             run: Box::new(run),
         }
     }
@@ -85,11 +100,53 @@ impl Case {
         Self { needs_f16, ..self }
     }
 
+    /// The same, skipped where the adapter lacks what this probe tries.
+    #[must_use]
+    pub fn with_probe(self, probe: Probe) -> Self {
+        Self {
+            probe: Some(probe),
+            ..self
+        }
+    }
+
+    /// Why it cannot run on an adapter, if it cannot.
+    pub(crate) fn lacks(&self, caps: &Caps) -> Option<&'static str> {
+        if self.needs_f16 && !caps.f16 {
+            return Some("the adapter has no f16");
+        }
+        match self.probe.filter(|probe| !self_test::offers(caps, *probe))? {
+            Probe::F16 => Some("the adapter has no f16"),
+            Probe::Subgroup { .. } => Some("the adapter has no subgroup operations"),
+            Probe::Dot => Some("packed dot products are disabled"),
+            Probe::Coop(_) => Some("the adapter has no cooperative matrices of this shape"),
+        }
+    }
+
     /// The same, in the quick tier too if `quick`.
     #[must_use]
     pub fn quick(self, quick: bool) -> Self {
         let tier = if quick { Tier::Quick } else { Tier::Full };
-        Self { tier, ..self }
+        Self {
+            tier,
+            tier_elsewhere: tier,
+            ..self
+        }
+    }
+
+    /// The same, in the quick tier in [`Mode::Native`] alone: for what takes a CPU driver seconds to compile on every device.
+    #[must_use]
+    pub fn quick_only_native(self) -> Self {
+        Self {
+            tier: Tier::Quick,
+            tier_elsewhere: Tier::Full,
+            ..self
+        }
+    }
+
+    /// The smallest tier that it belongs to in `mode`.
+    #[must_use]
+    pub fn tier_in(&self, mode: Mode) -> Tier {
+        if mode == Mode::Native { self.tier } else { self.tier_elsewhere }
     }
 
     /// What `--repro` takes: ten hexadecimal digits that stay the same as long as the case does.
@@ -173,6 +230,8 @@ pub struct Failure {
     pub reason: String,
     /// The first values that are off, [`Failure::MAX_MISMATCHES`] at most.
     pub mismatches: Vec<Mismatch>,
+    /// What was compared, where there were numbers to compare.
+    pub outcome: Option<Outcome>,
 }
 
 impl Failure {
@@ -185,6 +244,7 @@ impl Failure {
         Self {
             reason: reason.into(),
             mismatches: Vec::new(),
+            outcome: None,
         }
     }
 }

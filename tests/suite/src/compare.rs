@@ -110,9 +110,12 @@ impl<'a> Comparison<'a> {
         let Some(first) = self.mismatches.first() else {
             if n >= ENOUGH_FOR_A_MEAN && sums.error > 0.5 * self.allowance {
                 let rms = (sums.error / self.allowance).sqrt();
-                return Err(Failure::new(format!(
-                    "{what}: no value is off, but on average they are at {rms:.2} of their bounds; {figures}"
-                )));
+                return Err(Failure {
+                    outcome: Some(sums),
+                    ..Failure::new(format!(
+                        "{what}: no value is off, but on average they are at {rms:.2} of their bounds; {figures}"
+                    ))
+                });
             }
             return Ok(sums);
         };
@@ -128,6 +131,7 @@ impl<'a> Comparison<'a> {
         Err(Failure {
             reason,
             mismatches: self.mismatches,
+            outcome: Some(sums),
         })
     }
 }
@@ -192,7 +196,10 @@ pub fn exact<T: PartialEq + std::fmt::Debug>(what: &str, cols: usize, got: &[T],
         first.got,
         first.expected
     );
-    Err(Failure { reason, mismatches })
+    Err(Failure {
+        mismatches,
+        ..Failure::new(reason)
+    })
 }
 
 #[cfg(test)]

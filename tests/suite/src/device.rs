@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use qwgpu_runtime::{Error, Gpu, GpuOptions, Pass, Result, Variant};
+use qwgpu_runtime::{Gpu, GpuOptions, Result, Variant};
 
 use crate::Mode;
 
@@ -65,18 +65,4 @@ impl Devices {
 pub fn gpu(mode: Mode) -> Opened {
     static DEVICES: OnceLock<Devices> = OnceLock::new();
     DEVICES.get_or_init(Devices::from_env).get(mode)
-}
-
-/// GPU time in nanoseconds of everything that `record` records, for benchmarks; `None` where the adapter has no timestamps.
-///
-/// # Errors
-/// When the device has failed.
-pub fn timings(gpu: &Gpu, record: impl FnOnce(&mut Pass<'_>)) -> Result<Option<f64>> {
-    let mut pass = match Pass::timed(gpu) {
-        Ok(pass) => pass,
-        Err(Error::MissingFeature { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    record(&mut pass);
-    Ok(Some(pass.submit_timed()?.iter().map(|timing| timing.ns).sum()))
 }

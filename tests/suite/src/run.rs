@@ -63,7 +63,7 @@ pub fn run(devices: &Devices, selection: &Selection, observe: &mut dyn FnMut(Eve
 }
 
 /// Every kernel's cases mode by mode.
-fn in_groups(items: &[(Case, Vec<Mode>)]) -> impl Iterator<Item = (&Case, Mode)> {
+pub(crate) fn in_groups(items: &[(Case, Vec<Mode>)]) -> impl Iterator<Item = (&Case, Mode)> {
     let kernels = items.chunk_by(|a, b| a.0.kernel == b.0.kernel);
     kernels.flat_map(|kernel| {
         Mode::ALL.into_iter().flat_map(move |mode| {
@@ -73,9 +73,15 @@ fn in_groups(items: &[(Case, Vec<Mode>)]) -> impl Iterator<Item = (&Case, Mode)>
     })
 }
 
-/// The variants that an adapter can run.
+/// The variants of kernels that an adapter can run. Probes of the self-test and peaks, which measure an adapter, are
+/// no kernels.
 fn offered(caps: &Caps) -> Vec<Variant> {
-    let can_run = |variant: &Variant| (caps.f16 || !variant.needs_f16()) && (caps.subgroup || !variant.needs_subgroups());
+    let can_run = |variant: &Variant| {
+        (caps.f16 || !variant.needs_f16())
+            && (caps.subgroup || !variant.needs_subgroups())
+            && (!caps.coop.is_empty() || !variant.needs_coop())
+            && !matches!(variant, Variant::Probe(_) | Variant::Peak(_))
+    };
     Variant::all().into_iter().filter(can_run).collect()
 }
 
@@ -83,13 +89,15 @@ fn one(devices: &Devices, case: &Case, mode: Mode) -> CaseResult {
     let started = Instant::now();
     let status = match devices.get(mode) {
         Err(reason) => Status::Failed(Failure::new(reason)),
-        Ok(gpu) if case.needs_f16 && !gpu.caps().f16 => Status::Skipped("the adapter has no f16"),
-        Ok(gpu) => {
-            // wgpu's GL backend takes a second thread for a deadlock after a second of waiting; and no pipeline is compiled twice
-            static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-            let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-            case.run(&gpu).map_or_else(Status::Failed, Status::Passed)
-        }
+        Ok(gpu) => match case.lacks(gpu.caps()) {
+            Some(reason) => Status::Skipped(reason),
+            None => {
+                // wgpu's GL backend takes a second thread for a deadlock after a second of waiting; and no pipeline is compiled twice
+                static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+                let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+                case.run(&gpu).map_or_else(Status::Failed, Status::Passed)
+            }
+        },
     };
     CaseResult {
         id: case.id(mode),

@@ -119,7 +119,8 @@ fn check(gpu: &Gpu, cols: usize, n_valid: usize, n_rows: usize, twist: Twist) ->
     let ids = Guarded::new(gpu, n_rows, 1, Elem::U32)?;
     let kernel = argmax::Argmax::new(gpu)?;
     let mut pass = Pass::new(gpu);
-    kernel.dispatch(&mut pass, &input, n_valid, ids.out());
+    let scratch = argmax::Scratch::new(gpu, n_rows, cols)?;
+    kernel.dispatch(&mut pass, &input, n_valid, &scratch, ids.out());
     pass.submit();
     let expected: Vec<u32> = logits.chunks_exact(cols).map(|row| argmax::reference(&row[..n_valid])).collect();
     compare::exact("ids", 1, &ids.read_u32(gpu)?, &expected)

@@ -73,7 +73,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
         for d_model in D_MODEL {
             for n_tokens in TOKENS {
                 let case = shape(VOCAB[n % VOCAB.len()], d_model, n_tokens, Fill::Plain).case(false);
-                cases.push(case.quick(n % 3 == 0));
+                cases.push(case.quick(n.is_multiple_of(3)));
                 n += 1;
             }
         }

@@ -51,7 +51,7 @@ fn edges(dtype: DType) -> Vec<Case> {
     for n_tokens in TOKENS {
         for (i, rows) in ROWS.into_iter().enumerate() {
             let shape = Shape::new(Kernel::Tiled, dtype, [rows, COLS[n % COLS.len()], n_tokens]).epilogue(n + i);
-            cases.push(shape.case().quick(n % 4 == 0));
+            cases.push(shape.case().quick(n.is_multiple_of(4)));
             n += 1;
         }
     }

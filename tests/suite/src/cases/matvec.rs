@@ -10,6 +10,8 @@ use crate::{Case, Scale, fill::Fill};
 
 /// The workgroups that the kernel is compiled for: an adapter's own choice is one of them.
 const WORKGROUPS: [u32; 2] = [32, 64];
+/// The same for one token.
+const WIDE_WORKGROUPS: [u32; 2] = [128, 256];
 const MAX_TOKENS: usize = 8;
 /// Around the 4 or 2 rows of a workgroup, and primes.
 const ROWS: [usize; 11] = [13, 1, 2, 67, 3, 4, 31, 5, 7, 8, 9];
@@ -26,6 +28,11 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
             cases.extend(edges(kernel, dtype));
             cases.extend(hard_values(kernel, dtype));
         }
+        cases.extend(
+            WIDE_WORKGROUPS
+                .into_iter()
+                .flat_map(|workgroup| wide(Kernel::Matvec(workgroup), dtype)),
+        );
         cases.extend(splits(Kernel::Matvec(64), dtype)); // the host splits alike for both
         for n_tokens in 1..=MAX_TOKENS {
             let shape = Shape::new(Kernel::Chosen, dtype, [n_tokens + 17, 328, n_tokens]).epilogue(n_tokens);
@@ -73,6 +80,16 @@ fn edges(kernel: Kernel, dtype: DType) -> Vec<Case> {
         }
     }
     cases
+}
+
+/// One token and many invocations to a row: every number of rows, and columns that leave most invocations without work.
+fn wide(kernel: Kernel, dtype: DType) -> Vec<Case> {
+    let columns = COLS.into_iter().chain([4864, 2056]);
+    let case = |(i, cols): (usize, usize)| {
+        let shape = Shape::new(kernel, dtype, [ROWS[i % ROWS.len()], cols, 1]).epilogue(i);
+        shape.case().quick(matches!((kernel, dtype), (Kernel::Matvec(128), DType::BF16)))
+    };
+    columns.enumerate().map(case).collect()
 }
 
 /// Grids of two dimensions. One mode is enough: it is the same in every text, and so many workgroups take CPU drivers long.

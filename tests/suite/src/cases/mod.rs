@@ -7,12 +7,14 @@ mod embed;
 mod fill_random;
 mod matmul;
 mod matvec;
+mod model;
 mod models;
 mod penalty;
 mod product;
 mod rms_norm;
 mod rope;
 mod sample;
+mod self_test;
 mod silu_mul;
 mod topk;
 
@@ -29,9 +31,11 @@ pub fn all(scale: Scale) -> Vec<Case> {
         fill_random::cases(scale),
         matmul::cases(scale),
         matvec::cases(scale),
+        model::cases(),
         penalty::cases(),
         rms_norm::cases(),
         rope::cases(),
+        self_test::cases(),
         silu_mul::cases(),
         topk::cases(),
     ];

@@ -15,7 +15,7 @@ pub(super) fn places(n: usize, at_most: usize, seed: u64) -> Vec<usize> {
     let ends = [0, n - 1, middle, middle + 1, last_tile, last_tile.saturating_sub(1)];
     let random = (0..4 * at_most as u64).map(|i| fill::hash(seed, i) as usize % n);
     let mut places = Vec::with_capacity(at_most);
-    for place in ends.into_iter().chain(EDGES).chain(random) {
+    for place in ends.into_iter().chain(EDGES).chain(random).chain(0..n) {
         if places.len() < at_most && place < n && !places.contains(&place) {
             places.push(place);
         }

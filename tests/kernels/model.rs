@@ -1,0 +1,6 @@
+//! Whole models from checkpoints that are embedded in the binary.
+
+#[test]
+fn cases() {
+    crate::check("model");
+}

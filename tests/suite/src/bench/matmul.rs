@@ -1,0 +1,55 @@
+//! Prefill's products: the larger matrices of a layer at 64, 512 and 2048 tokens.
+
+use qwgpu_runtime::{
+    DType, Gpu,
+    kernels::matmul::{Matmul, Product},
+};
+
+use super::{
+    BenchCase, data,
+    shapes::{self, Shape, Weight},
+};
+
+pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
+    let batches: &[usize] = if gpu.caps().cpu { &[64] } else { &[64, 512, 2048] };
+    let mut cases = Vec::new();
+    for model in shapes::models(gpu) {
+        let [_, _, gate_up, down, _] = model.weights();
+        for &n_tokens in batches {
+            cases.push(product(gpu, "matmul", &model, gate_up, DType::BF16, n_tokens));
+            cases.push(product(gpu, "matmul", &model, down, DType::BF16, n_tokens));
+        }
+    }
+    let models = shapes::models(gpu);
+    let model = models[1.min(models.len() - 1)];
+    for dtype in [DType::F32, DType::F16] {
+        for &n_tokens in batches {
+            cases.push(product(gpu, "matmul", &model, model.weights()[2], dtype, n_tokens));
+        }
+    }
+    cases
+}
+
+/// The case of one product; as many tokens as `kernel` takes.
+pub(super) fn product(gpu: &Gpu, kernel: &'static str, model: &Shape, weight: Weight, dtype: DType, n_tokens: usize) -> BenchCase {
+    let (what, rows, cols) = weight;
+    let rows = shapes::cut(gpu, rows);
+    let name = format!("{} {what} {dtype} [{rows}, {cols}] x {n_tokens}", model.name);
+    let bytes = rows * cols * dtype.bytes() + 4 * n_tokens * (rows + cols);
+    BenchCase::new(kernel, name, (bytes, 2 * n_tokens * rows * cols), move |gpu, copies| {
+        let kernel = Matmul::new(gpu, &[dtype])?;
+        let weights = data::weights(gpu, copies, rows, cols, dtype)?;
+        let xs = data::inputs(gpu, copies, n_tokens, cols)?;
+        let outs = data::outputs(gpu, copies, n_tokens, rows)?;
+        Ok(Box::new(move |pass, i| {
+            let product = Product {
+                weights: &weights[i],
+                x: &xs[i],
+                bias: None,
+                accumulate: false,
+                out: &outs[i],
+            };
+            kernel.dispatch(pass, &product);
+        }))
+    })
+}

@@ -1,0 +1,128 @@
+//! What `cargo bench` and `qwgpu bench kernels` measure: every kernel on the shapes of real models, one file per kernel, and the
+//! adapter's own ceilings to compare with.
+//!
+//! A [`BenchCase`] counts the traffic that no kernel can avoid, each input read once and each output written once, and the
+//! operations of the definition. By default caches are cold: a case's dispatches go round [`Bencher::COLD_BYTES`] of copies.
+
+mod argmax;
+mod attention;
+mod attention_decode;
+mod attention_merge;
+mod attention_prefill;
+mod ceilings;
+mod data;
+mod embed;
+mod fill_random;
+mod matmul;
+mod matvec;
+mod penalty;
+mod rms_norm;
+mod rope;
+mod runner;
+mod shapes;
+mod silu_mul;
+mod topk;
+
+use std::{fmt, sync::Arc};
+
+use qwgpu_runtime::{Gpu, Pass, Result};
+
+pub use ceilings::{CeilingKind, Measured, ceilings};
+pub use runner::{Bencher, Loaded, Samples};
+
+/// Records one dispatch on the copy with this number.
+pub type Record = Box<dyn Fn(&mut Pass<'_>, usize)>;
+
+type Prepare = Box<dyn Fn(&Arc<Gpu>, usize) -> Result<Record>>;
+
+/// One kernel on one shape.
+pub struct BenchCase {
+    /// The kernel's stem.
+    pub kernel: &'static str,
+    /// Model, operation, type and shape; unique for its kernel.
+    pub name: String,
+    /// Bytes that have to be read or written.
+    pub bytes: u64,
+    /// f32 operations of the definition; a multiply-add is two.
+    pub flops: u64,
+    /// Copies of the data at most: each takes a bind group, and some take more memory than is read of them.
+    max_copies: usize,
+    prepare: Prepare,
+}
+
+impl fmt::Debug for BenchCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kernel, self.name)
+    }
+}
+
+impl BenchCase {
+    fn new(
+        kernel: &'static str,
+        name: String,
+        (bytes, flops): (usize, usize),
+        prepare: impl Fn(&Arc<Gpu>, usize) -> Result<Record> + 'static,
+    ) -> Self {
+        Self {
+            kernel,
+            name,
+            bytes: bytes as u64,
+            flops: flops as u64,
+            max_copies: 1024,
+            prepare: Box::new(prepare),
+        }
+    }
+
+    /// The shortest time in seconds that the ceilings allow: bytes per second, and operations per second.
+    #[must_use]
+    pub fn floor(&self, read: f64, f32: f64) -> f64 {
+        (self.bytes as f64 / read).max(self.flops as f64 / f32)
+    }
+
+    /// Whether reading takes longer than computing at these ceilings.
+    #[must_use]
+    pub fn reads(&self, read: f64, f32: f64) -> bool {
+        self.bytes as f64 / read >= self.flops as f64 / f32
+    }
+}
+
+/// The kernels that have cases, by stem.
+pub const KERNELS: [&str; 13] = [
+    "argmax",
+    "attention_decode",
+    "attention_merge",
+    "attention_prefill",
+    "embed",
+    "fill_random",
+    "matmul",
+    "matvec",
+    "penalty",
+    "rms_norm",
+    "rope",
+    "silu_mul",
+    "topk",
+];
+
+/// All cases of a kernel; CPU drivers get cut shapes.
+///
+/// # Panics
+/// For a name that is not in [`KERNELS`].
+#[must_use]
+pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
+    match kernel {
+        "argmax" => argmax::cases(),
+        "attention_decode" => attention_decode::cases(gpu),
+        "attention_merge" => attention_merge::cases(gpu),
+        "attention_prefill" => attention_prefill::cases(gpu),
+        "embed" => embed::cases(gpu),
+        "fill_random" => fill_random::cases(gpu),
+        "matmul" => matmul::cases(gpu),
+        "matvec" => matvec::cases(gpu),
+        "penalty" => penalty::cases(),
+        "rms_norm" => rms_norm::cases(gpu),
+        "rope" => rope::cases(gpu),
+        "silu_mul" => silu_mul::cases(gpu),
+        "topk" => topk::cases(),
+        _ => panic!("there is no kernel {kernel}"),
+    }
+}
