@@ -7,8 +7,8 @@ use crate::{Axis, Case, Guarded, compare, fill, padded};
 
 const AXES: &[Axis] = &[Axis::Subgroup];
 
-/// Columns, valid ones, rows: steps of 256, and the family's vocabularies with their padding.
-const SHAPES: [(usize, usize, usize); 16] = [
+/// Columns, valid ones, rows: steps of 256, a chunk of 2048 and one more, and the family's vocabularies with their padding.
+const SHAPES: [(usize, usize, usize); 17] = [
     (1, 1, 1),
     (2, 2, 3),
     (7, 5, 3),
@@ -20,6 +20,7 @@ const SHAPES: [(usize, usize, usize); 16] = [
     (513, 500, 1),
     (1024, 1000, 5),
     (1030, 1025, 1),
+    (2049, 2049, 3),
     (4099, 4096, 7),
     (32_768, 32_768, 2),
     (151_936, 151_665, 3),
