@@ -1,12 +1,12 @@
 //! Choosing the next token from the logits on the GPU: as little as possible is read back.
 //!
-//! Greedy reads one id, top-k up to 256 reads k pairs; anything else reads the whole row and sorts on the host. The host part is
-//! [`crate::sampler`] in every case, so all three give the same token.
+//! Greedy reads one id, top-k up to 256 reads k pairs; anything else reads the whole row and sorts on the host, with
+//! [`crate::sampler`]. All three give the same token where they are asked for the same.
 
 use qwgpu_runtime::{
-    Elem, Gpu, Pass, Staging, Tensor,
+    Elem, Gpu, Pass, Staging, Submission, Tensor,
     kernels::{
-        Kernels, argmax,
+        Kernels, Row, argmax,
         topk::{MAX_K, Scratch},
     },
 };
@@ -16,11 +16,11 @@ use crate::{
     sampler::{Candidate, SamplerConfig, SeenSet, draw, top_candidates},
 };
 
+const ROW_BYTES: u64 = size_of::<Row>() as u64;
+
 /// Buffers of sampling, made once a session.
 #[derive(Debug)]
 pub(crate) struct Chooser {
-    /// u32 `[1, 1]`
-    best: Tensor,
     argmax: argmax::Scratch,
     /// Top-k values and ids, f32 and u32, reshaped for each k
     top: Option<(usize, Tensor, Tensor)>,
@@ -29,12 +29,21 @@ pub(crate) struct Chooser {
     seen: Tensor,
     staging: Staging,
     staging_ids: Staging,
+    /// Rows of greedy steps, which take turns: one is read while the next is under way.
+    staging_rows: [Staging; 2],
+}
+
+/// A greedy choice that the GPU has been asked for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    submission: Submission,
+    /// Which of the two staging buffers it goes to.
+    turn: usize,
 }
 
 /// What [`Chooser::record`] has left to be read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pending {
-    Best,
     Top(usize),
     All,
 }
@@ -42,7 +51,6 @@ pub(crate) enum Pending {
 impl Chooser {
     pub(crate) fn new(gpu: &Gpu, vocab_size: usize, ctx: usize) -> Result<Self> {
         Ok(Self {
-            best: Tensor::new(gpu, "best id", 1, 1, Elem::U32)?,
             argmax: argmax::Scratch::new(gpu, 1, vocab_size)?,
             top: None,
             scratch: Scratch::new(gpu, 1, vocab_size, MAX_K.min(vocab_size))?,
@@ -50,10 +58,38 @@ impl Chooser {
             seen: Tensor::new(gpu, "seen ids", 1, vocab_size.min(ctx + 1), Elem::U32)?,
             staging: Staging::new(gpu, 4 * vocab_size as u64)?,
             staging_ids: Staging::new(gpu, 4 * MAX_K as u64)?,
+            staging_rows: [Staging::new(gpu, ROW_BYTES)?, Staging::new(gpu, ROW_BYTES)?],
         })
     }
 
-    /// Records what the host needs to know of `logits` `[1, vocab_size]` for one choice.
+    /// Submits a pass that ends with the greedy choice from `logits` `[1, vocab_size]`. The id goes into the first of `rows`, where
+    /// the next pass finds it without the host's help. `turn` alternates from one choice to the next.
+    pub(crate) fn ask(&self, mut pass: Pass<'_>, kernels: &Kernels, logits: &Tensor, n_valid: usize, rows: &Tensor, turn: usize) -> Asked {
+        kernels.argmax.dispatch(&mut pass, logits, n_valid, &self.argmax, rows);
+        pass.copy_out(&rows.narrow(1), &self.staging_rows[turn % 2]);
+        Asked {
+            submission: pass.submit_numbered(),
+            turn,
+        }
+    }
+
+    /// Waits for a choice, and for nothing that was submitted after it.
+    pub(crate) fn answer(&self, gpu: &Gpu, asked: &Asked) -> Result<u32> {
+        let row = self.staging_rows[asked.turn % 2].wait_for(gpu, &asked.submission, ROW_BYTES)?;
+        Ok(bytemuck::pod_read_unaligned::<Row>(&row).token)
+    }
+
+    /// Records the penalty for tokens that have been seen, if `config` has one.
+    pub(crate) fn penalise(&self, pass: &mut Pass<'_>, kernels: &Kernels, logits: &Tensor, config: &SamplerConfig, seen: &SeenSet) {
+        if config.has_penalty() && !seen.ids().is_empty() {
+            self.seen.write(pass.gpu(), seen.ids());
+            kernels
+                .penalty
+                .dispatch(pass, logits, 0, &self.seen, seen.ids().len(), config.repetition_penalty);
+        }
+    }
+
+    /// Records what the host needs to know of `logits` `[1, vocab_size]` for a choice that is not greedy.
     pub(crate) fn record(
         &mut self,
         pass: &mut Pass<'_>,
@@ -61,19 +97,7 @@ impl Chooser {
         logits: &Tensor,
         n_valid: usize,
         config: &SamplerConfig,
-        seen: &SeenSet,
     ) -> Result<Pending> {
-        if config.has_penalty() && !seen.ids().is_empty() {
-            self.seen.write(pass.gpu(), seen.ids());
-            kernels
-                .penalty
-                .dispatch(pass, logits, 0, &self.seen, seen.ids().len(), config.repetition_penalty);
-        }
-        if config.is_greedy() {
-            kernels.argmax.dispatch(pass, logits, n_valid, &self.argmax, &self.best);
-            pass.copy_out(&self.best, &self.staging);
-            return Ok(Pending::Best);
-        }
         let k = config.n_candidates().min(n_valid);
         if k == 0 || k > MAX_K.min(logits.cols()) {
             pass.copy_out(logits, &self.staging);
@@ -105,7 +129,6 @@ impl Chooser {
         let ints =
             |staging: &Staging, n: usize| -> Result<Vec<u32>> { Ok(bytemuck::pod_collect_to_vec(&staging.wait(gpu, 4 * n as u64)?)) };
         match pending {
-            Pending::Best => Ok(ints(&self.staging, 1)?[0]),
             Pending::Top(k) => {
                 let (values, ids) = (floats(k)?, ints(&self.staging_ids, k)?);
                 let pairs: Vec<Candidate> = values.into_iter().zip(ids).map(|(logit, id)| Candidate { id, logit }).collect();

@@ -1,11 +1,15 @@
 //! Generation: an iterator of token ids over a session.
+//!
+//! A greedy generation runs one step ahead: the GPU has the next step before the host has read the token that it begins with, so that
+//! it never waits for the host. What was computed beyond the last token is left in the cache, where the next feed writes over it.
 
 use std::time::{Duration, Instant};
 
 use qwgpu_runtime::Pass;
 
 use crate::{
-    Error, Result, Session,
+    Error, Model, Result, Session,
+    choose::Asked,
     sampler::{SamplerConfig, SeenSet},
 };
 
@@ -71,6 +75,8 @@ pub struct Tokens<'s> {
     seen: SeenSet,
     /// The token that was yielded last and is not in the cache yet.
     last: Option<u32>,
+    /// The greedy choice of the step that feeds `last`, if it was submitted before `last` was known.
+    ahead: Option<Asked>,
     stop: Option<StopReason>,
     failed: bool,
     stats: Stats,
@@ -120,6 +126,7 @@ impl Session {
             options: options.clone(),
             seen,
             last: None,
+            ahead: None,
             stop,
             failed: false,
             stats,
@@ -155,25 +162,69 @@ impl Tokens<'_> {
         }
     }
 
-    /// One pass: the last token through the layers, the head, and the choice of the next.
-    fn step(&mut self) -> Result<u32> {
+    /// Records the last token through the layers and the head, and the penalties for what has been seen.
+    fn record_last(&mut self, model: &Model, pass: &mut Pass<'_>) -> Result<()> {
         let session = &mut *self.session;
-        let model = session.model.clone();
-        let mut pass = Pass::new(&model.gpu);
         if let Some(last) = self.last.take() {
-            session.record(&mut pass, &[last])?;
-            session.forward().head(&mut pass, 0, 1)?;
+            session.record(pass, &[last])?;
+            session.forward().head(pass, 0, 1)?;
             session.advance(&[last], true);
         }
         assert!(session.has_logits(), "a running generation always has logits");
         let (logits, sampler) = (session.logits_row(), &self.options.sampler);
+        session.chooser.penalise(pass, &model.kernels, &logits, sampler, &self.seen);
+        Ok(())
+    }
+
+    /// One pass: the last token through the layers, the head, and the choice of the next.
+    fn sampled_step(&mut self) -> Result<u32> {
+        let model = self.session.model.clone();
+        let mut pass = Pass::new(&model.gpu);
+        self.record_last(&model, &mut pass)?;
+        let session = &mut *self.session;
+        let (logits, sampler) = (session.logits_row(), &self.options.sampler);
         let n_valid = model.n_valid();
-        let pending = session
-            .chooser
-            .record(&mut pass, &model.kernels, &logits, n_valid, sampler, &self.seen)?;
+        let pending = session.chooser.record(&mut pass, &model.kernels, &logits, n_valid, sampler)?;
         pass.submit();
         let step = session.ids().len() as u64;
         session.chooser.finish(&model.gpu, pending, logits.cols(), n_valid, sampler, step)
+    }
+
+    /// The same for a greedy choice, with the next pass submitted before this one's token is read.
+    fn greedy_step(&mut self) -> Result<u32> {
+        let model = self.session.model.clone();
+        let asked = match (self.ahead.take(), self.last) {
+            (Some(asked), Some(last)) => {
+                self.last = None;
+                self.session.advance(&[last], true);
+                asked
+            }
+            _ => {
+                let mut pass = Pass::new(&model.gpu);
+                self.record_last(&model, &mut pass)?;
+                self.ask(&model, pass, self.stats.generated_tokens)
+            }
+        };
+        if self.may_run_ahead() {
+            let mut pass = Pass::new(&model.gpu);
+            self.session.record_chosen(&mut pass)?;
+            self.session.forward().head(&mut pass, 0, 1)?;
+            self.ahead = Some(self.ask(&model, pass, self.stats.generated_tokens + 1));
+            self.session.forget_logits(); // they are those of a token that is not in the sequence yet
+        }
+        self.session.chooser.answer(&model.gpu, &asked)
+    }
+
+    fn ask(&self, model: &Model, pass: Pass<'_>, turn: usize) -> Asked {
+        let (logits, rows) = (self.session.logits_row(), &self.session.activations.rows);
+        let chooser = &self.session.chooser;
+        chooser.ask(pass, &model.kernels, &logits, model.n_valid(), rows, turn)
+    }
+
+    /// Whether a step after the one at hand is wanted as far as can be known, fits, and needs nothing of the host.
+    fn may_run_ahead(&self) -> bool {
+        let wanted = self.stats.generated_tokens + 1 < self.options.max_tokens;
+        wanted && self.session.ids().len() < self.session.ctx() && !self.options.sampler.has_penalty()
     }
 
     fn next_token(&mut self) -> Result<Option<u32>> {
@@ -182,7 +233,11 @@ impl Tokens<'_> {
             return Ok(None);
         }
         let started = Instant::now();
-        let id = self.step()?;
+        let id = if self.options.sampler.is_greedy() {
+            self.greedy_step()?
+        } else {
+            self.sampled_step()?
+        };
         if self.stats.first_token.is_zero() {
             self.stats.first_token = self.started.elapsed();
         } else {

@@ -171,10 +171,11 @@ impl Session {
         Ok(())
     }
 
-    /// Logits `[vocab_size]` of the last token that was fed. A generation with a repetition penalty leaves penalised ones.
+    /// Logits `[vocab_size]` of the last token that was fed. A generation with a repetition penalty leaves penalised ones; a greedy
+    /// one that ended early, at a stop token, say, leaves none.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`] when nothing was fed since the last rewind, or a failing device.
+    /// [`Error::EmptyPrompt`] when there are none: nothing was fed since the last rewind; or a failing device.
     pub fn logits(&mut self) -> Result<Vec<f32>> {
         if !self.has_logits {
             return Err(Error::EmptyPrompt);
@@ -260,6 +261,14 @@ impl Session {
         self.forward().layers(pass, batch.len(), &plan)
     }
 
+    /// As [`Session::record`], for one token that only the GPU knows: it is in the row already.
+    pub(crate) fn record_chosen(&self, pass: &mut Pass<'_>) -> Result<()> {
+        let pos = self.ids.len() as u32;
+        // slot, pos and rope_pos; the token before them stays
+        self.activations.rows.write_from(&self.model.gpu, 1, &[0, pos, pos]);
+        self.forward().layers(pass, 1, &self.plan(1))
+    }
+
     /// Splits of the context for few rows, tiles of queries for many.
     fn plan(&self, n_tokens: usize) -> Plan {
         let (gpu, config) = (&self.model.gpu, &self.model.config);
@@ -275,6 +284,11 @@ impl Session {
     pub(crate) fn advance(&mut self, batch: &[u32], has_logits: bool) {
         self.ids.extend(batch);
         self.has_logits = has_logits;
+    }
+
+    /// Says that the logits belong to no token of the sequence.
+    pub(crate) fn forget_logits(&mut self) {
+        self.has_logits = false;
     }
 
     pub(crate) const fn has_logits(&self) -> bool {

@@ -11,7 +11,7 @@ use std::{
 use qwgpu_shaders::{Sources, Variant};
 
 use crate::{
-    AdapterInfo, Caps, Error, GpuOptions, Result,
+    AdapterInfo, Caps, Error, GpuOptions, Result, Submission,
     adapter::choose,
     buffer::{Buffer, DeadBuffers},
     pipeline::{BindKey, Pipeline},
@@ -248,6 +248,16 @@ impl Gpu {
     /// The first error that the device has reported, if any.
     pub fn wait(&self) -> Result<()> {
         let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check()?;
+        polled.map(|_| ()).map_err(|error| Error::DeviceLost { reason: error.to_string() })
+    }
+
+    /// Waits until that pass has run; later ones may still be running.
+    pub(crate) fn wait_for(&self, submission: &Submission) -> Result<()> {
+        let polled = self.device.poll(wgpu::PollType::Wait {
+            submission_index: Some(submission.0.clone()),
+            timeout: None,
+        });
         self.check()?;
         polled.map(|_| ()).map_err(|error| Error::DeviceLost { reason: error.to_string() })
     }

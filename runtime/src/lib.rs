@@ -29,7 +29,7 @@ pub use dtype::DType;
 pub use error::{Error, Result};
 pub use gpu::Gpu;
 pub use matrix::{Matrix, narrow, widen};
-pub use pass::{Pass, Tap, Timing};
+pub use pass::{Pass, Submission, Tap, Timing};
 pub use qwgpu_shaders::{HEAD_DIMS, KV_BLOCK, MAX_GROUP, Peak, Sources, Variant};
 pub use tensor::{Elem, Tensor};
 pub use transfer::Staging;

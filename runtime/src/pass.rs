@@ -49,6 +49,10 @@ pub struct Tap {
     pub tensor: Tensor,
 }
 
+/// A pass that was handed to the GPU.
+#[derive(Clone, Debug)]
+pub struct Submission(pub(crate) wgpu::SubmissionIndex);
+
 /// GPU time of one dispatch.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
@@ -246,6 +250,12 @@ impl<'g> Pass<'g> {
         self.compute = None;
         self.gpu.queue.submit([self.encoder.finish()]);
         self.taps.map(|taps| taps.kept).unwrap_or_default()
+    }
+
+    /// Hands the work to the GPU without waiting, and gives what [`Staging::wait_for`] waits for.
+    pub fn submit_numbered(mut self) -> Submission {
+        self.compute = None;
+        Submission(self.gpu.queue.submit([self.encoder.finish()]))
     }
 
     /// Hands the work to the GPU, waits, and gives the time of each dispatch, in order.

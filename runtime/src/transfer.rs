@@ -2,7 +2,7 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use crate::{Error, Gpu, Result, buffer::Buffer};
+use crate::{Error, Gpu, Result, Submission, buffer::Buffer};
 
 /// Upload slice: small enough that wgpu's staging copies stay a few tens of MiB, large enough to run at full speed.
 const SLICE: usize = 16 << 20;
@@ -67,18 +67,30 @@ impl Staging {
         })
     }
 
-    /// Waits for the pass that copies into it, and gives the first `len` bytes.
+    /// Waits for everything submitted, and gives the first `len` bytes.
     ///
     /// # Errors
     /// When the device has failed.
     pub fn wait(&self, gpu: &Gpu, len: u64) -> Result<Vec<u8>> {
+        self.fetch(len, || gpu.wait())
+    }
+
+    /// Waits for the pass that copies into it, but not for later ones, and gives the first `len` bytes.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    pub fn wait_for(&self, gpu: &Gpu, submission: &Submission, len: u64) -> Result<Vec<u8>> {
+        self.fetch(len, || gpu.wait_for(submission))
+    }
+
+    fn fetch(&self, len: u64, wait: impl FnOnce() -> Result<()>) -> Result<Vec<u8>> {
         let (sender, receiver) = mpsc::channel();
         let range = 0..len.next_multiple_of(4).min(self.bytes);
         self.raw.map_async(wgpu::MapMode::Read, range.clone(), move |result| {
             // the receiver is gone only when this function has already returned an error
             let _ = sender.send(result);
         });
-        gpu.wait()?;
+        wait()?;
         let lost = |reason: String| Error::DeviceLost { reason };
         // everything has run, but the call may be in the hands of another thread that waits
         receiver
