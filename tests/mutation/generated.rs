@@ -60,6 +60,7 @@ fn generated_mutants_are_reported() {
     let slow = env::var("QWGPU_SLOW").as_deref() == Ok("1");
     let Some(drivers) = drivers() else { return };
     let runs = |(i, (_, key)): &(usize, &(Mutant, String))| match &wanted {
+        Some(wanted) if wanted == "survivors" => known.contains_key(key),
         Some(wanted) => wanted.split(',').any(|wanted| key.contains(wanted)),
         None if slow => true,
         None => i % SAMPLE == 0 && !known.contains_key(key),
