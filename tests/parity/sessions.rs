@@ -56,6 +56,36 @@ fn a_shared_prefix_is_not_computed_again() {
 }
 
 #[test]
+fn an_answer_cut_short_can_be_taken_up_again() {
+    let golden = golden();
+    let device = Device::open(Arithmetic::F32);
+    let model = model(&device, &golden, 128);
+    let mut used = session(&model);
+    let first: Vec<u32> = used
+        .generate(&golden.prompt, &greedy(16))
+        .expect("an answer")
+        .take(5)
+        .collect::<Result<_, _>>()
+        .expect("tokens");
+    // The GPU was a step ahead when the answer was dropped: the sequence must not show it, nor may its logits be taken for others.
+    assert_eq!(first, golden.generated[..5]);
+    assert_eq!(used.ids(), [&golden.prompt, &first[..4]].concat());
+    assert!(
+        used.logits().is_err(),
+        "the logits are those of a token that is not in the sequence"
+    );
+    let so_far = [golden.prompt.as_slice(), &first].concat();
+    assert_eq!(generate(&mut used, &so_far, &greedy(11)), golden.generated[5..]);
+
+    // A stop token ends an answer in the middle of the pipeline too.
+    let stop_ids = vec![golden.generated[8]];
+    let at = golden.generated.iter().position(|id| stop_ids.contains(id)).expect("it is there");
+    let options = GenerateOptions { stop_ids, ..greedy(16) };
+    assert_eq!(generate(&mut used, &golden.prompt, &options), golden.generated[..at]);
+    assert_eq!(generate(&mut used, &golden.prompt, &greedy(16)), golden.generated);
+}
+
+#[test]
 fn rewinding_forgets() {
     let golden = golden();
     let device = Device::open(Arithmetic::F32);
