@@ -11,7 +11,6 @@ mod embed; // embedding gather
 mod fill_random; // random weights
 mod matmul; // tiled products
 mod matvec; // products of 1 to 8 rows
-mod model; // whole models: what the binary carries to test with
 mod peak; // the adapter's ceilings
 mod penalty; // repetition penalty
 mod rms_norm; // the norm

@@ -1,7 +1,7 @@
 //! The self-test at start-up: each optional path of an adapter computes a small known case before kernels may use it.
 //!
 //! Drivers do announce what they then compute wrong. A path that fails its probe is turned off in [`Caps`], so that the portable
-//! twin runs, and [`Gpu::distrusted`] says why. Verdicts are kept for each driver version in the user's cache folder ([`cache`]),
+//! twin runs, and [`Gpu::distrusted`] says why. Verdicts are kept for each driver version in the user's cache folder (`cache.rs`),
 //! so that the price is paid once. [`probe`] runs one probe by itself, for the test suite.
 
 mod cache;

@@ -5,7 +5,7 @@
 //! from the type and the length of its sum ([`compare`]), never guessed. It prints nothing: a [`Report`] says what ran, what was
 //! skipped and why, and what failed. Used by `qwgpu test` and by `tests/kernels`.
 //!
-//! [`bench`] holds what the kernels are measured on.
+//! [`mod@bench`] holds what the kernels are measured on.
 
 pub mod bench;
 pub mod cases;

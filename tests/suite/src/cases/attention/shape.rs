@@ -13,7 +13,7 @@ const QUICK_DECODE: [(Elem, usize, usize); 4] = [
     (Elem::F32, 128, 8),
     (Elem::F16, 64, 2),
 ];
-const QUICK_PREFILL: [(Elem, usize, usize); 3] = [(Elem::F32, 64, 7), (Elem::F32, 128, 8), (Elem::F16, 64, 2)];
+const QUICK_PREFILL: [(Elem, usize, usize); 2] = [(Elem::F32, 64, 7), (Elem::F16, 128, 8)];
 const QUICK_PRODUCTS: usize = 12 << 20;
 
 /// Rows of one sequence in the batch: positions `first .. first + n`.

@@ -9,7 +9,6 @@ use crate::Failure;
 /// A golden case's files: its name, its checkpoint's, and what transformers computed.
 pub(super) struct Files {
     pub(super) name: &'static str,
-    pub(super) checkpoint_name: &'static str,
     checkpoint: &'static [(&'static str, &'static [u8])],
     case: &'static str,
     tensors: &'static [u8],
@@ -18,7 +17,6 @@ pub(super) struct Files {
 macro_rules! files {
     ($($name:literal on $checkpoint:literal),* $(,)?) => { &[$(Files {
         name: $name,
-        checkpoint_name: $checkpoint,
         checkpoint: &[
             ("config.json", include_bytes!(concat!("../../../../golden/checkpoints/", $checkpoint, "/config.json"))),
             ("generation_config.json", include_bytes!(concat!("../../../../golden/checkpoints/", $checkpoint, "/generation_config.json"))),

@@ -1,6 +1,0 @@
-//! Whole models from checkpoints that are embedded in the binary.
-
-#[test]
-fn cases() {
-    crate::check("model");
-}
