@@ -56,10 +56,8 @@ pub struct Case {
     pub needs_f16: bool,
     /// The probe of the self-test that it is, if it is one.
     pub probe: Option<Probe>,
-    /// The smallest tier that it belongs to in [`Mode::Native`].
+    /// The smallest tier that it belongs to.
     pub tier: Tier,
-    /// The smallest tier that it belongs to in other modes.
-    pub tier_elsewhere: Tier,
     run: Run,
 }
 
@@ -83,7 +81,6 @@ impl Case {
             needs_f16: false,
             probe: None,
             tier: Tier::Full,
-            tier_elsewhere: Tier::Full,
             run: Box::new(run),
         }
     }
@@ -126,27 +123,7 @@ impl Case {
     #[must_use]
     pub fn quick(self, quick: bool) -> Self {
         let tier = if quick { Tier::Quick } else { Tier::Full };
-        Self {
-            tier,
-            tier_elsewhere: tier,
-            ..self
-        }
-    }
-
-    /// The same, in the quick tier in [`Mode::Native`] alone: for what takes a CPU driver seconds to compile on every device.
-    #[must_use]
-    pub fn quick_only_native(self) -> Self {
-        Self {
-            tier: Tier::Quick,
-            tier_elsewhere: Tier::Full,
-            ..self
-        }
-    }
-
-    /// The smallest tier that it belongs to in `mode`.
-    #[must_use]
-    pub fn tier_in(&self, mode: Mode) -> Tier {
-        if mode == Mode::Native { self.tier } else { self.tier_elsewhere }
+        Self { tier, ..self }
     }
 
     /// What `--repro` takes: ten hexadecimal digits that stay the same as long as the case does.

@@ -42,7 +42,7 @@ impl Selection {
             return case.id(mode) == *id;
         }
         let kernel = self.kernels.is_empty() || self.kernels.iter().any(|kernel| kernel == case.kernel);
-        kernel && case.tier_in(mode) <= self.tier && self.case.as_ref().is_none_or(|case_| case_.is_match(&label(case, mode)))
+        kernel && case.tier <= self.tier && self.case.as_ref().is_none_or(|case_| case_.is_match(&label(case, mode)))
     }
 
     /// The cases, in the order of kernels, each with the modes in which `telling` says it is to run.
