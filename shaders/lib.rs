@@ -13,7 +13,7 @@ use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use probe::{CoopTile, Probe};
 pub use variant::{
-    HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MATVEC_WIDE_WORKGROUPS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, Variant,
+    CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MATVEC_WIDE_WORKGROUPS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, Variant,
     Weights, matvec_rows,
 };
 
@@ -27,9 +27,11 @@ const FILES: &[(&str, &str)] = files![
     "attention_decode",
     "attention_merge",
     "attention_prefill",
+    "attention_prefill_coop",
     "embed",
     "fill_random",
     "matmul",
+    "matmul_coop",
     "matvec",
     "peak_coop",
     "peak_dot",
@@ -44,6 +46,7 @@ const FILES: &[(&str, &str)] = files![
     "rms_norm",
     "rope",
     "silu_mul",
+    "to_f16",
     "topk",
     "shared/best_subgroup",
     "shared/best_workgroup",

@@ -1,6 +1,6 @@
 //! What varies from one adapter and model to the next, as types: no strings, no text macros.
 
-use crate::Probe;
+use crate::{CoopTile, Probe};
 
 /// How weights are stored in their binding; picks one `shared/weight_*.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +54,47 @@ impl Reduce {
             },
             Self { subgroup: true, workgroup },
         ]
+    }
+}
+
+/// How the subgroups of a workgroup share out a tile of cooperative matrices: `side` by `side` of them, 2 by 2 matrices each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CoopGrid {
+    /// The matrices.
+    pub tile: CoopTile,
+    /// Invocations of a subgroup, 32 or 64: the same for all on the adapter.
+    pub subgroup: u32,
+    /// Subgroups in each direction, 2 or 4.
+    pub side: u32,
+}
+
+impl CoopGrid {
+    /// Every grid: f16 operands, the only ones that weights are turned into.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let kinds = [(CoopTile::M16F16, 32), (CoopTile::M16F16, 64), (CoopTile::M8F16, 32)];
+        let grids = kinds.map(|(tile, subgroup)| [2, 4].map(|side| Self { tile, subgroup, side }));
+        grids.concat()
+    }
+
+    /// Invocations of a workgroup.
+    #[must_use]
+    pub const fn workgroup(self) -> u32 {
+        self.side * self.side * self.subgroup
+    }
+
+    /// Rows and columns of the output that a workgroup owns.
+    #[must_use]
+    pub const fn outputs(self) -> u32 {
+        self.side * 2 * self.tile.size()
+    }
+
+    /// Bytes of workgroup memory of [`Variant::MatmulCoop`]: two slabs of 64 columns and 8 of padding in f16, and a matrix of sums for
+    /// every second subgroup.
+    #[must_use]
+    pub const fn workgroup_memory(self) -> u32 {
+        let sums = (self.side * self.side).div_ceil(2) * self.tile.size() * self.tile.size();
+        2 * self.outputs() * (64 + 8) * 2 + sums * 4
     }
 }
 
@@ -141,6 +182,15 @@ pub enum Variant {
         /// Storage of the matrix.
         weights: Weights,
     },
+    /// Matrix times many vectors, on cooperative matrices.
+    MatmulCoop {
+        /// Storage of the matrix.
+        weights: Weights,
+        /// How a tile is shared out.
+        grid: CoopGrid,
+    },
+    /// Rows to f16, each scaled by a power of two.
+    ToF16,
     /// Rotary embedding and KV-cache write.
     Rope {
         /// Storage of the cache.
@@ -156,6 +206,15 @@ pub enum Variant {
         head_dim: u32,
         /// Query heads to a kv head, 1 to [`MAX_GROUP`].
         group: u32,
+    },
+    /// Attention of many query rows on cooperative matrices, with an f16 cache.
+    AttentionPrefillCoop {
+        /// One of [`HEAD_DIMS`].
+        head_dim: u32,
+        /// Query heads to a kv head, 1 to [`MAX_GROUP`].
+        group: u32,
+        /// Invocations of a subgroup, 32 or 64.
+        subgroup: u32,
     },
     /// Attention of few query rows, split over the context.
     AttentionDecode {
@@ -194,12 +253,13 @@ impl Variant {
     /// Every variant that a host may ask for. The naga tests walk this list, so nothing unvalidated can ship.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::SiluMul, Self::Topk, Self::Penalty, Self::FillRandom];
+        let mut all = vec![Self::SiluMul, Self::Topk, Self::Penalty, Self::FillRandom, Self::ToF16];
         all.extend(Probe::variants());
         all.extend(Peak::ALL.map(Self::Peak));
         for weights in Weights::ALL {
             all.push(Self::Embed { weights });
             all.push(Self::Matmul { weights });
+            all.extend(CoopGrid::all().into_iter().map(|grid| Self::MatmulCoop { weights, grid }));
             for n_tokens in MATVEC_TOKENS {
                 for workgroup in MATVEC_WORKGROUPS {
                     all.extend(Reduce::both(workgroup).map(|reduce| Self::Matvec { weights, reduce, n_tokens }));
@@ -220,6 +280,9 @@ impl Variant {
         }
         for head_dim in HEAD_DIMS {
             all.push(Self::AttentionMerge { head_dim });
+            for (group, subgroup) in (1..=MAX_GROUP).flat_map(|group| [32, 64].map(|subgroup| (group, subgroup))) {
+                all.push(Self::AttentionPrefillCoop { head_dim, group, subgroup });
+            }
             for kv in Kv::ALL {
                 all.push(Self::Rope { kv, head_dim });
                 for group in 1..=MAX_GROUP {
@@ -239,8 +302,11 @@ impl Variant {
             Self::RmsNorm { .. } => "rms_norm",
             Self::Matvec { .. } => "matvec",
             Self::Matmul { .. } => "matmul",
+            Self::MatmulCoop { .. } => "matmul_coop",
+            Self::ToF16 => "to_f16",
             Self::Rope { .. } => "rope",
             Self::AttentionPrefill { .. } => "attention_prefill",
+            Self::AttentionPrefillCoop { .. } => "attention_prefill_coop",
             Self::AttentionDecode { .. } => "attention_decode",
             Self::AttentionMerge { .. } => "attention_merge",
             Self::SiluMul => "silu_mul",
@@ -265,6 +331,7 @@ impl Variant {
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => matches!(kv, Kv::F16),
             Self::Probe(probe) => probe.needs_f16(),
             Self::Peak(peak) => matches!(peak, Peak::F16 | Peak::Coop { .. }),
+            Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } => true,
             _ => false,
         }
     }
@@ -272,7 +339,12 @@ impl Variant {
     /// Whether the text uses cooperative matrices.
     #[must_use]
     pub const fn needs_coop(&self) -> bool {
-        matches!(self, Self::Peak(Peak::Coop { .. }) | Self::Probe(Probe::Coop(_)))
+        match self {
+            Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } => true,
+            Self::Peak(peak) => matches!(peak, Peak::Coop { .. }),
+            Self::Probe(probe) => matches!(probe, Probe::Coop(_)),
+            _ => false,
+        }
     }
 
     /// Whether the text uses subgroup operations.
@@ -281,6 +353,7 @@ impl Variant {
         match self {
             Self::RmsNorm { reduce } | Self::Matvec { reduce, .. } | Self::Argmax { reduce } => reduce.subgroup,
             Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
+            Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } => true,
             _ => false,
         }
     }
@@ -303,12 +376,14 @@ impl Variant {
             Self::RmsNorm { reduce } => vec![sum(reduce)],
             Self::Matvec { weights, reduce, .. } => vec![weight(weights), sum(reduce)],
             Self::Matmul { weights } => vec![weight(weights)],
+            Self::MatmulCoop { weights, grid } => vec![weight(weights), grid.tile.part()],
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => {
                 vec![kv_part(kv), "row", "kv_index"]
             }
+            Self::AttentionPrefillCoop { .. } => vec!["kv_f16", "row", "kv_index", CoopTile::M16F16.part()],
             Self::Argmax { reduce } => vec![if reduce.subgroup { "best_subgroup" } else { "best_workgroup" }],
             Self::Probe(probe) => probe.parts(),
-            Self::AttentionMerge { .. } | Self::SiluMul | Self::Topk | Self::Penalty | Self::FillRandom | Self::Peak(_) => vec![],
+            Self::AttentionMerge { .. } | Self::SiluMul | Self::Topk | Self::Penalty | Self::FillRandom | Self::ToF16 | Self::Peak(_) => vec![],
         }
     }
 
@@ -326,10 +401,17 @@ impl Variant {
                     ("N_SUMS", rows * n_tokens),
                 ]
             }
+            Self::MatmulCoop { grid, .. } => vec![("SUBGROUP", grid.subgroup), ("GRID_M", grid.side), ("GRID_N", grid.side)],
             Self::Rope { head_dim, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
             Self::AttentionPrefill { head_dim, group, .. } | Self::AttentionDecode { head_dim, group, .. } => {
                 vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)]
             }
+            Self::AttentionPrefillCoop { head_dim, group, subgroup } => vec![
+                ("SUBGROUP", subgroup),
+                ("HEAD_DIM", head_dim),
+                ("KV_BLOCK", KV_BLOCK),
+                ("GROUP", group),
+            ],
             Self::AttentionMerge { head_dim } => vec![("HEAD_DIM", head_dim), ("MAX_SPLITS", MAX_SPLITS)],
             Self::Probe(probe) => probe.consts(),
             Self::Peak(Peak::Coop { workgroup }) => vec![("WORKGROUP", workgroup)],

@@ -8,14 +8,17 @@ mod argmax; // greedy choice
 mod attention_decode; // few rows, split over the context
 mod attention_merge; // the join of the splits
 mod attention_prefill; // many rows, in tiles
+mod attention_prefill_coop; // the same on matrix units
 mod embed; // embedding gather
 mod fill_random; // random weights
 mod matmul; // tiled products
+mod matmul_coop; // products on matrix units
 mod matvec; // products of 1 to 8 rows
 mod penalty; // repetition penalty
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
 mod silu_mul; // SwiGLU's middle
+mod to_f16; // rows to f16
 mod topk; // the k largest logits
 
 use std::{sync::Arc, time::Duration};
@@ -71,14 +74,17 @@ fn kernels(criterion: &mut Criterion) {
     attention_decode::bench(criterion);
     attention_merge::bench(criterion);
     attention_prefill::bench(criterion);
+    attention_prefill_coop::bench(criterion);
     embed::bench(criterion);
     fill_random::bench(criterion);
     matmul::bench(criterion);
+    matmul_coop::bench(criterion);
     matvec::bench(criterion);
     penalty::bench(criterion);
     rms_norm::bench(criterion);
     rope::bench(criterion);
     silu_mul::bench(criterion);
+    to_f16::bench(criterion);
     topk::bench(criterion);
 }
 

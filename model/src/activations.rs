@@ -1,6 +1,9 @@
 //! Every intermediate of a forward pass, allocated once for the largest batch and narrowed to the one at hand.
 
-use qwgpu_runtime::{Elem, Gpu, Tensor, kernels::attention};
+use qwgpu_runtime::{
+    Elem, Gpu, Matrix, Tensor,
+    kernels::{attention, matmul::Product, matmul_coop, to_f16::Operand},
+};
 
 use crate::{Result, config::Config};
 
@@ -30,6 +33,8 @@ pub(crate) struct Activations {
     pub(crate) tiles: Tensor,
     /// Partial results of split attention
     pub(crate) scratch: attention::Scratch,
+    /// Inputs of products in f16, where matrix units take them
+    pub(crate) operand: Option<Operand>,
     /// `[HEAD_ROWS, d_model]`
     pub(crate) final_normed: Tensor,
     /// `[HEAD_ROWS, vocab_size]`
@@ -50,18 +55,23 @@ fn widths(config: &Config) -> [usize; 7] {
     ]
 }
 
+/// Columns of the widest input of a product.
+fn operand_width(config: &Config) -> usize {
+    config.d_model.max(config.q_width()).max(config.d_ff)
+}
+
 /// Rows of the head's buffers for a batch.
 fn head_rows(batch: usize) -> usize {
     batch.min(HEAD_ROWS)
 }
 
 impl Activations {
-    /// Bytes that [`Activations::new`] will take.
+    /// Bytes that [`Activations::new`] will take, at most: without matrix units there is no operand for them.
     pub(crate) fn bytes(config: &Config, batch: usize) -> u64 {
         let per_token = widths(config).iter().sum::<usize>() + 4 + 2;
         let head = head_rows(batch) * (config.d_model + config.vocab_size);
         let scratch = batch.min(attention::MAX_SPLIT_ROWS) * config.n_heads * attention::MAX_SPLITS * (config.head_dim + 2);
-        4 * (batch * per_token + head + scratch) as u64
+        4 * (batch * per_token + head + scratch) as u64 + Operand::bytes(batch, operand_width(config))
     }
 
     pub(crate) fn new(gpu: &Gpu, config: &Config, batch: usize) -> Result<Self> {
@@ -79,8 +89,33 @@ impl Activations {
             rows: tensor("rows", batch, 4, Elem::U32)?,
             tiles: tensor("attention tiles", batch, 2, Elem::U32)?,
             scratch: attention::Scratch::new(gpu, batch, config.n_heads, config.head_dim)?,
+            operand: if matmul_coop::grids(gpu.caps()).is_empty() {
+                None
+            } else {
+                Some(Operand::new(gpu, batch, operand_width(config))?)
+            },
             final_normed: tensor("final norm", head_rows(batch), config.d_model, Elem::F32)?,
             logits: tensor("logits", head_rows(batch), config.vocab_size, Elem::F32)?,
         })
+    }
+
+    /// `out = x weights^T + bias`
+    pub(crate) const fn product<'a>(&'a self, weights: &'a Matrix, x: &'a Tensor, bias: Option<&'a Tensor>, out: &'a Tensor) -> Product<'a> {
+        Product {
+            weights,
+            x,
+            bias,
+            accumulate: false,
+            out,
+            operand: self.operand.as_ref(),
+        }
+    }
+
+    /// `out += x weights^T`
+    pub(crate) const fn residual<'a>(&'a self, weights: &'a Matrix, x: &'a Tensor, out: &'a Tensor) -> Product<'a> {
+        Product {
+            accumulate: true,
+            ..self.product(weights, x, None, out)
+        }
     }
 }

@@ -9,7 +9,6 @@ use qwgpu_runtime::{
     kernels::{
         Kernels,
         attention::{Plan, Query},
-        matmul::Product,
     },
 };
 
@@ -65,7 +64,7 @@ impl Forward<'_> {
 
         k.rms_norm.dispatch(p, x, 0, &w.input_norm, self.config.rms_norm_eps, &normed); // [n_tokens, d_model]
         p.tap(i, "input_norm", &normed)?;
-        k.matmul.dispatch(p, &product(&w.qkv, &normed, Some(&w.qkv_bias), &qkv)); // [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]
+        k.matmul.dispatch(p, &a.product(&w.qkv, &normed, Some(&w.qkv_bias), &qkv)); // [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]
         p.tap(i, "qkv", &qkv)?;
         k.rope.dispatch(p, &qkv, self.rope_table, paging, &q, cache); // [n_tokens, n_heads * head_dim]; k and v into the cache
         p.tap(i, "q_rope", &q)?;
@@ -81,7 +80,7 @@ impl Forward<'_> {
         };
         k.attention.dispatch(p, &query, plan, &a.scratch, &context); // [n_tokens, n_heads * head_dim]
         p.tap(i, "attn_context", &context)?;
-        k.matmul.dispatch(p, &residual(&w.o, &context, x)); // [n_tokens, d_model]
+        k.matmul.dispatch(p, &a.residual(&w.o, &context, x)); // [n_tokens, d_model]
         p.tap(i, "attn_residual", x)?;
         Ok(())
     }
@@ -93,11 +92,11 @@ impl Forward<'_> {
 
         k.rms_norm.dispatch(p, x, 0, &w.post_norm, self.config.rms_norm_eps, &normed); // [n_tokens, d_model]
         p.tap(i, "post_norm", &normed)?;
-        k.matmul.dispatch(p, &product(&w.gate_up, &normed, None, &gate_up)); // [n_tokens, 2 d_ff]
+        k.matmul.dispatch(p, &a.product(&w.gate_up, &normed, None, &gate_up)); // [n_tokens, 2 d_ff]
         p.tap(i, "gate_up", &gate_up)?;
         k.silu_mul.dispatch(p, &gate_up, &hidden); // [n_tokens, d_ff]
         p.tap(i, "swiglu", &hidden)?;
-        k.matmul.dispatch(p, &residual(&w.down, &hidden, x)); // [n_tokens, d_model]
+        k.matmul.dispatch(p, &a.residual(&w.down, &hidden, x)); // [n_tokens, d_model]
         Ok(())
     }
 
@@ -110,30 +109,8 @@ impl Forward<'_> {
         k.rms_norm
             .dispatch(p, &a.x, first_row, &self.weights.final_norm, self.config.rms_norm_eps, &normed); // [n_rows, d_model]
         p.tap(n_layers, "final_norm", &normed)?;
-        k.matmul.dispatch(p, &product(self.weights.head(), &normed, None, &logits)); // [n_rows, vocab_size]
+        k.matmul.dispatch(p, &a.product(self.weights.head(), &normed, None, &logits)); // [n_rows, vocab_size]
         p.tap(n_layers, "logits", &logits)?;
         Ok(())
-    }
-}
-
-/// `out = x weights^T + bias`
-fn product<'a>(weights: &'a qwgpu_runtime::Matrix, x: &'a Tensor, bias: Option<&'a Tensor>, out: &'a Tensor) -> Product<'a> {
-    Product {
-        weights,
-        x,
-        bias,
-        accumulate: false,
-        out,
-    }
-}
-
-/// `out += x weights^T`
-fn residual<'a>(weights: &'a qwgpu_runtime::Matrix, x: &'a Tensor, out: &'a Tensor) -> Product<'a> {
-    Product {
-        weights,
-        x,
-        bias: None,
-        accumulate: true,
-        out,
     }
 }

@@ -13,7 +13,6 @@ use qwgpu_runtime::{
     kernels::{
         Row,
         attention::{MAX_SPLIT_ROWS, Plan, n_splits},
-        attention_prefill::tiles,
     },
 };
 
@@ -275,7 +274,7 @@ impl Session {
         if n_tokens <= MAX_SPLIT_ROWS {
             return Plan::Split(n_splits(gpu, n_tokens, config.n_kv_heads, self.ids.len() + n_tokens));
         }
-        let tiles = tiles(&vec![0; n_tokens], config.group_size());
+        let tiles = self.model.kernels.attention.tiles(&vec![0; n_tokens]);
         self.activations.tiles.write(gpu, &tiles);
         Plan::Tiled(self.activations.tiles.narrow(tiles.len()))
     }

@@ -7,9 +7,11 @@ mod argmax; // greedy choice
 mod attention_decode; // few rows, split over the context
 mod attention_merge; // the join of the splits
 mod attention_prefill; // many rows, in tiles
+mod attention_prefill_coop; // the same on matrix units
 mod embed; // embedding gather
 mod fill_random; // random weights
 mod matmul; // tiled products
+mod matmul_coop; // products on matrix units
 mod matvec; // products of 1 to 8 rows
 mod peak; // the adapter's ceilings
 mod penalty; // repetition penalty
@@ -17,6 +19,7 @@ mod rms_norm; // the norm
 mod rope; // rotation and cache write
 mod self_test; // known cases of the optional paths
 mod silu_mul; // SwiGLU's middle
+mod to_f16; // rows to f16
 mod topk; // the k largest logits
 
 use std::io::Write;

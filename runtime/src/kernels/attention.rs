@@ -8,7 +8,8 @@ use qwgpu_shaders::KV_BLOCK;
 use super::{
     attention_decode::AttentionDecode,
     attention_merge::AttentionMerge,
-    attention_prefill::AttentionPrefill,
+    attention_prefill::{self, AttentionPrefill},
+    attention_prefill_coop::{self, AttentionPrefillCoop},
     rope::{KvLayer, Paging},
 };
 use crate::{Elem, Gpu, Pass, Result, Tensor};
@@ -43,18 +44,24 @@ pub struct Query<'a> {
 pub enum Plan {
     /// Few rows: that many splits of the context.
     Split(usize),
-    /// Many rows: tiles as [`super::attention_prefill::tiles`] makes them, u32 `[n_tiles, 2]`.
+    /// Many rows: tiles as [`Attention::tiles`] makes them, u32 `[n_tiles, 2]`.
     Tiled(Tensor),
 }
 
 /// Both ways, compiled, and the scratch of the split one.
 #[derive(Debug)]
 pub struct Attention {
-    prefill: AttentionPrefill,
+    prefill: Prefill,
     decode: AttentionDecode,
     merge: AttentionMerge,
     head_dim: usize,
     group_size: usize,
+}
+
+#[derive(Debug)]
+enum Prefill {
+    Portable(AttentionPrefill),
+    Coop(AttentionPrefillCoop),
 }
 
 /// Where the split kernel leaves its partial results.
@@ -94,13 +101,45 @@ impl Attention {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, kv: Elem, head_dim: usize, group_size: usize) -> Result<Self> {
+        let Some(coop) = AttentionPrefillCoop::new(gpu, kv, head_dim, group_size)? else {
+            return Self::portable(gpu, kv, head_dim, group_size);
+        };
+        Self::with(gpu, Prefill::Coop(coop), head_dim, group_size, kv)
+    }
+
+    /// The same without matrix units, whatever the adapter has.
+    ///
+    /// # Errors
+    /// As [`Attention::new`].
+    pub fn portable(gpu: &Gpu, kv: Elem, head_dim: usize, group_size: usize) -> Result<Self> {
+        let prefill = Prefill::Portable(AttentionPrefill::new(gpu, kv, head_dim, group_size)?);
+        Self::with(gpu, prefill, head_dim, group_size, kv)
+    }
+
+    fn with(gpu: &Gpu, prefill: Prefill, head_dim: usize, group_size: usize, kv: Elem) -> Result<Self> {
         Ok(Self {
-            prefill: AttentionPrefill::new(gpu, kv, head_dim, group_size)?,
+            prefill,
             decode: AttentionDecode::new(gpu, kv, head_dim, group_size)?,
             merge: AttentionMerge::new(gpu, head_dim)?,
             head_dim,
             group_size,
         })
+    }
+
+    /// The tiles of a batch, for [`Plan::Tiled`]: `(first_row, n_rows)` each. `slots` gives each row's sequence.
+    #[must_use]
+    pub fn tiles(&self, slots: &[u32]) -> Vec<[u32; 2]> {
+        let tile_rows = match self.prefill {
+            Prefill::Portable(_) => attention_prefill::TILE_ROWS,
+            Prefill::Coop(_) => attention_prefill_coop::TILE_ROWS,
+        };
+        attention_prefill::tiles(slots, self.group_size, tile_rows)
+    }
+
+    /// Whether many rows go to the matrix units, with queries and exponentials rounded to f16.
+    #[must_use]
+    pub const fn has_coop(&self) -> bool {
+        matches!(self.prefill, Prefill::Coop(_))
     }
 
     /// Attention of every row of `query.q` into `out` `[n_tokens, n_heads * head_dim]`.
@@ -117,7 +156,10 @@ impl Attention {
             "attention: shape of out or rows"
         );
         match plan {
-            Plan::Tiled(tiles) => self.prefill.dispatch(pass, query, n_kv_heads, tiles, out),
+            Plan::Tiled(tiles) => match &self.prefill {
+                Prefill::Portable(kernel) => kernel.dispatch(pass, query, n_kv_heads, tiles, out),
+                Prefill::Coop(kernel) => kernel.dispatch(pass, query, n_kv_heads, tiles, out),
+            },
             Plan::Split(n_splits) => {
                 let n_partials = q.rows() * n_kv_heads * self.group_size * n_splits;
                 assert!(

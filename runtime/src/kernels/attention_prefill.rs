@@ -5,7 +5,7 @@
 use qwgpu_shaders::Variant;
 
 use super::{Handle, attention::Query, kv_format};
-use crate::{Elem, Gpu, Pass, Result, Tensor, pipeline::Access};
+use crate::{Elem, Gpu, Pass, Result, Tensor, buffer::Buffer, pipeline::Access};
 
 pub(crate) const BINDINGS: &[Access] = &[
     Access::Read,
@@ -19,21 +19,17 @@ pub(crate) const BINDINGS: &[Access] = &[
 
 params! { n_kv_heads: u32, blocks_per_slot: u32, window: u32, scale: f32, head_vecs: u32 }
 
-const TILE_ROWS: usize = 32;
+/// Rows of a tile: tokens times the heads of a group.
+pub const TILE_ROWS: usize = 32;
 
-/// Tokens of one tile for this group size.
+/// Cuts a batch into tiles `(first_row, n_rows)` of at most `tile_rows / group_size` tokens that never mix sequences. `slots` gives each
+/// row's sequence.
 #[must_use]
-pub const fn tile_tokens(group_size: usize) -> usize {
-    TILE_ROWS / group_size
-}
-
-/// Cuts a batch into tiles `(first_row, n_rows)` that never mix sequences. `slots` gives each row's sequence.
-#[must_use]
-pub fn tiles(slots: &[u32], group_size: usize) -> Vec<[u32; 2]> {
+pub fn tiles(slots: &[u32], group_size: usize, tile_rows: usize) -> Vec<[u32; 2]> {
     let mut tiles = Vec::new();
     let mut first = 0;
     for run in slots.chunk_by(|a, b| a == b) {
-        for tile in run.chunks(tile_tokens(group_size)) {
+        for tile in run.chunks(tile_rows / group_size) {
             tiles.push([first, tile.len() as u32]);
             first += tile.len() as u32;
         }
@@ -74,17 +70,22 @@ impl AttentionPrefill {
             scale: query.scale,
             head_vecs: self.head_dim as u32 / 4,
         };
-        let buffers = [
-            &*query.q.buffer,
-            &query.cache.k.buffer,
-            &query.cache.v.buffer,
-            &query.paging.rows.buffer,
-            &query.paging.block_table.buffer,
-            &tiles.buffer,
-            &out.buffer,
-        ];
+        let buffers = buffers(query, tiles, out);
         pass.dispatch(&self.pipeline, &buffers, &params, [tiles.rows() as u32, n_kv_heads as u32, 1]);
     }
+}
+
+/// What both kernels of prefill bind, in order.
+pub(super) fn buffers<'a>(query: &'a Query<'_>, tiles: &'a Tensor, out: &'a Tensor) -> [&'a Buffer; 7] {
+    [
+        &query.q.buffer,
+        &query.cache.k.buffer,
+        &query.cache.v.buffer,
+        &query.paging.rows.buffer,
+        &query.paging.block_table.buffer,
+        &tiles.buffer,
+        &out.buffer,
+    ]
 }
 
 #[cfg(test)]
@@ -93,8 +94,8 @@ mod tests {
 
     #[test]
     fn tiles_do_not_mix_sequences() {
-        assert_eq!(tiles(&[0; 9], 8), [[0, 4], [4, 4], [8, 1]]);
-        assert_eq!(tiles(&[3, 3, 5, 5, 5], 16), [[0, 2], [2, 2], [4, 1]]);
-        assert!(tiles(&[], 1).is_empty());
+        assert_eq!(tiles(&[0; 9], 8, 32), [[0, 4], [4, 4], [8, 1]]);
+        assert_eq!(tiles(&[3, 3, 5, 5, 5], 16, 32), [[0, 2], [2, 2], [4, 1]]);
+        assert!(tiles(&[], 1, 32).is_empty());
     }
 }

@@ -1,13 +1,16 @@
 //! Matrix products with bias and residual epilogues: `out[t, r] (+)= sum_k weights[r, k] * x[t, k] (+ bias[r])`.
 //!
 //! Shapes: weights `[rows, cols]`, x `[n_tokens, cols]`, bias `[1, rows]`, out `[n_tokens, rows]`. Up to 8 rows of x go to
-//! [`super::matvec`], more to the tiled kernel of this module: 64 x 64 outputs a workgroup, f32 throughout.
+//! [`super::matvec`], more to [`super::matmul_coop`] where the adapter has matrix units, else to the tiled kernel of this module:
+//! 64 x 64 outputs a workgroup, f32 throughout.
 
-use qwgpu_shaders::Variant;
+use qwgpu_shaders::{CoopGrid, Variant};
 
 use super::{
     Handle, PerDType,
+    matmul_coop::MatmulCoop,
     matvec::{MAX_TOKENS, Matvec},
+    to_f16::Operand,
     weights_format,
 };
 use crate::{DType, Gpu, Matrix, Pass, Result, Tensor, buffer::Buffer, matrix::Part, pipeline::Access};
@@ -33,6 +36,8 @@ pub struct Product<'a> {
     pub accumulate: bool,
     /// `[n_tokens, rows]`.
     pub out: &'a Tensor,
+    /// Where x may be put in f16 for the matrix units; without it they are not used.
+    pub operand: Option<&'a Operand>,
 }
 
 impl Product<'_> {
@@ -79,6 +84,7 @@ fn tiled(gpu: &Gpu, dtype: DType) -> Result<Handle> {
 pub struct Matmul {
     matvec: PerDType<Matvec>,
     tiled: PerDType<Handle>,
+    coop: Option<MatmulCoop>,
 }
 
 impl Matmul {
@@ -90,6 +96,7 @@ impl Matmul {
         Ok(Self {
             matvec: PerDType::new(dtypes, |dtype| Matvec::new(gpu, dtype))?,
             tiled: PerDType::new(dtypes, |dtype| tiled(gpu, dtype))?,
+            coop: MatmulCoop::new(gpu, dtypes)?,
         })
     }
 
@@ -106,6 +113,7 @@ impl Matmul {
         Ok(Self {
             matvec: PerDType::new(&[dtype], |dtype| Matvec::with_workgroup(gpu, dtype, workgroup, n_tokens))?,
             tiled: PerDType::new(&[], |dtype| tiled(gpu, dtype))?,
+            coop: None,
         })
     }
 
@@ -117,7 +125,26 @@ impl Matmul {
         Ok(Self {
             matvec: PerDType::new(&[], |dtype| Matvec::new(gpu, dtype))?,
             tiled: PerDType::new(&[dtype], |dtype| tiled(gpu, dtype))?,
+            coop: None,
         })
+    }
+
+    /// Compiles the kernel for matrix units alone, for one of [`super::matmul_coop::grids`].
+    ///
+    /// # Errors
+    /// As [`Matmul::new`].
+    pub fn coop_only(gpu: &Gpu, dtype: DType, grid: CoopGrid) -> Result<Self> {
+        Ok(Self {
+            matvec: PerDType::new(&[], |dtype| Matvec::new(gpu, dtype))?,
+            tiled: PerDType::new(&[], |dtype| tiled(gpu, dtype))?,
+            coop: Some(MatmulCoop::of(gpu, &[dtype], &[grid])?),
+        })
+    }
+
+    /// Whether products of many rows go to the matrix units, with x rounded to f16.
+    #[must_use]
+    pub const fn has_coop(&self) -> bool {
+        self.coop.is_some()
     }
 
     /// `out = x weights^T (+ bias)`, or added to `out` with `accumulate`.
@@ -129,9 +156,22 @@ impl Matmul {
         product.check();
         if product.out.rows() <= MAX_TOKENS {
             self.matvec.get(product.weights.dtype()).dispatch(pass, product);
+        } else if product.operand.is_some() && self.coop.is_some() {
+            self.dispatch_coop(pass, product);
         } else {
             self.dispatch_tiled(pass, product);
         }
+    }
+
+    /// The kernel for matrix units whatever the number of rows; for tests.
+    ///
+    /// # Panics
+    /// When shapes do not fit, the product has no operand, or the adapter has no matrix units.
+    #[track_caller]
+    pub fn dispatch_coop(&self, pass: &mut Pass<'_>, product: &Product<'_>) {
+        product.check();
+        let coop = self.coop.as_ref().expect("the adapter has matrix units");
+        coop.dispatch(pass, product, product.operand.expect("the product has an operand"));
     }
 
     /// The tiled kernel whatever the number of rows; tests compare the two.

@@ -28,15 +28,18 @@ pub mod attention;
 pub mod attention_decode;
 pub mod attention_merge;
 pub mod attention_prefill;
+pub mod attention_prefill_coop;
 pub mod embed;
 pub mod fill_random;
 pub mod matmul;
+pub mod matmul_coop;
 pub mod matvec;
 pub mod peak;
 pub mod penalty;
 pub mod rms_norm;
 pub mod rope;
 pub mod silu_mul;
+pub mod to_f16;
 pub mod topk;
 
 /// What each binding of a variant is used for, in order of binding number.
@@ -46,8 +49,11 @@ pub(crate) const fn bindings(variant: &Variant) -> &'static [Access] {
         Variant::RmsNorm { .. } => rms_norm::BINDINGS,
         Variant::Matvec { .. } => matvec::BINDINGS,
         Variant::Matmul { .. } => matmul::BINDINGS,
+        Variant::MatmulCoop { .. } => matmul_coop::BINDINGS,
+        Variant::ToF16 => to_f16::BINDINGS,
         Variant::Rope { .. } => rope::BINDINGS,
         Variant::AttentionPrefill { .. } => attention_prefill::BINDINGS,
+        Variant::AttentionPrefillCoop { .. } => attention_prefill_coop::BINDINGS,
         Variant::AttentionDecode { .. } => attention_decode::BINDINGS,
         Variant::AttentionMerge { .. } => attention_merge::BINDINGS,
         Variant::SiluMul => silu_mul::BINDINGS,

@@ -54,6 +54,8 @@ pub struct Case {
     pub axes: &'static [Axis],
     /// Whether it cannot run without the f16 type.
     pub needs_f16: bool,
+    /// Whether the adapter has what it needs, if it runs on matrix units.
+    coop: Option<fn(&Caps) -> bool>,
     /// The probe of the self-test that it is, if it is one.
     pub probe: Option<Probe>,
     /// The smallest tier that it belongs to.
@@ -79,6 +81,7 @@ impl Case {
             name: name.into(),
             axes: &[],
             needs_f16: false,
+            coop: None,
             probe: None,
             tier: Tier::Full,
             run: Box::new(run),
@@ -97,6 +100,12 @@ impl Case {
         Self { needs_f16, ..self }
     }
 
+    /// The same, on matrix units: skipped where the adapter cannot run the form of the kernel that it needs.
+    #[must_use]
+    pub fn with_coop(self, runs: fn(&Caps) -> bool) -> Self {
+        Self { coop: Some(runs), ..self }
+    }
+
     /// The same, skipped where the adapter lacks what this probe tries.
     #[must_use]
     pub fn with_probe(self, probe: Probe) -> Self {
@@ -110,6 +119,9 @@ impl Case {
     pub(crate) fn lacks(&self, caps: &Caps) -> Option<&'static str> {
         if self.needs_f16 && !caps.f16 {
             return Some("the adapter has no f16");
+        }
+        if self.coop.is_some_and(|runs| !runs(caps)) {
+            return Some("the adapter has no cooperative matrices, or not the room that this form of the kernel needs");
         }
         match self.probe.filter(|probe| !self_test::offers(caps, *probe))? {
             Probe::F16 => Some("the adapter has no f16"),

@@ -6,7 +6,6 @@ use qwgpu_runtime::{
     Elem, Gpu, KV_BLOCK, Result, Tensor,
     kernels::{
         attention::{Attention, Plan, Query, Scratch, n_splits},
-        attention_prefill::tiles,
         rope::{KvLayer, Paging},
     },
 };
@@ -38,11 +37,11 @@ impl Batch {
         let bytes = 8 * n_tokens * q_cols + 2 * n_keys * model.n_kv_heads * model.head_dim * kv.bytes();
         let n_pairs = n_tokens * (2 * n_keys - n_tokens + 1) / 2;
         BenchCase::new(kernel, name, (bytes, 4 * n_pairs * q_cols), move |gpu, copies| {
-            self.prepare(gpu, copies)
+            self.prepare(gpu, copies, kernel == "attention_prefill")
         })
     }
 
-    fn prepare(self, gpu: &Arc<Gpu>, copies: usize) -> Result<Record> {
+    fn prepare(self, gpu: &Arc<Gpu>, copies: usize, portable: bool) -> Result<Record> {
         let Shape {
             n_heads,
             n_kv_heads,
@@ -50,7 +49,8 @@ impl Batch {
             ..
         } = self.model;
         let (n_tokens, n_keys, cols) = (self.n_tokens, self.n_keys, n_heads * head_dim);
-        let kernel = Attention::new(gpu, self.kv, head_dim, n_heads / n_kv_heads)?;
+        let make = if portable { Attention::portable } else { Attention::new };
+        let kernel = make(gpu, self.kv, head_dim, n_heads / n_kv_heads)?;
         let n_blocks = n_keys.div_ceil(KV_BLOCK as usize);
         let block_cols = n_kv_heads * KV_BLOCK as usize * head_dim;
         let cache = KvLayer {
@@ -69,7 +69,7 @@ impl Batch {
         let plan = if n_tokens == 1 {
             Plan::Split(n_splits(gpu, 1, n_kv_heads, n_keys))
         } else {
-            let tiles = tiles(&vec![0; n_tokens], n_heads / n_kv_heads);
+            let tiles = kernel.tiles(&vec![0; n_tokens]);
             Plan::Tiled(Tensor::from_u32(gpu, "tiles", tiles.len(), 2, tiles.as_flattened())?)
         };
         let scale = 1.0 / (head_dim as f32).sqrt();

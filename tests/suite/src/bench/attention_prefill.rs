@@ -5,6 +5,11 @@ use qwgpu_runtime::Gpu;
 use super::{BenchCase, attention::Batch, shapes};
 
 pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
+    chunks(gpu, "attention_prefill")
+}
+
+/// The cases of either kernel.
+pub(super) fn chunks(gpu: &Gpu, stem: &'static str) -> Vec<BenchCase> {
     let batches: &[(usize, usize)] = if gpu.caps().cpu {
         &[(64, 0), (64, 256)]
     } else {
@@ -19,7 +24,7 @@ pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
                 n_keys: n_tokens + depth,
                 kv: shapes::kv(gpu),
             };
-            cases.push(batch.case("attention_prefill"));
+            cases.push(batch.case(stem));
         }
     }
     cases

@@ -2,7 +2,10 @@
 
 use qwgpu_runtime::{
     DType, Gpu,
-    kernels::matmul::{Matmul, Product},
+    kernels::{
+        matmul::{Matmul, Product},
+        to_f16::Operand,
+    },
 };
 
 use super::{
@@ -30,17 +33,18 @@ pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
     cases
 }
 
-/// The case of one product; as many tokens as `kernel` takes.
-pub(super) fn product(gpu: &Gpu, kernel: &'static str, model: &Shape, weight: Weight, dtype: DType, n_tokens: usize) -> BenchCase {
+/// The case of one product; as many tokens as the kernel `stem` takes.
+pub(super) fn product(gpu: &Gpu, stem: &'static str, model: &Shape, weight: Weight, dtype: DType, n_tokens: usize) -> BenchCase {
     let (what, rows, cols) = weight;
     let rows = shapes::cut(gpu, rows);
     let name = format!("{} {what} {dtype} [{rows}, {cols}] x {n_tokens}", model.name);
     let bytes = rows * cols * dtype.bytes() + 4 * n_tokens * (rows + cols);
-    BenchCase::new(kernel, name, (bytes, 2 * n_tokens * rows * cols), move |gpu, copies| {
+    BenchCase::new(stem, name, (bytes, 2 * n_tokens * rows * cols), move |gpu, copies| {
         let kernel = Matmul::new(gpu, &[dtype])?;
         let weights = data::weights(gpu, copies, rows, cols, dtype)?;
         let xs = data::inputs(gpu, copies, n_tokens, cols)?;
         let outs = data::outputs(gpu, copies, n_tokens, rows)?;
+        let operand = if stem == "matmul_coop" { Some(Operand::new(gpu, n_tokens, cols)?) } else { None };
         Ok(Box::new(move |pass, i| {
             let product = Product {
                 weights: &weights[i],
@@ -48,6 +52,7 @@ pub(super) fn product(gpu: &Gpu, kernel: &'static str, model: &Shape, weight: We
                 bias: None,
                 accumulate: false,
                 out: &outs[i],
+                operand: operand.as_ref(),
             };
             kernel.dispatch(pass, &product);
         }))

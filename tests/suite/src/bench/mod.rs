@@ -9,11 +9,13 @@ mod attention;
 mod attention_decode;
 mod attention_merge;
 mod attention_prefill;
+mod attention_prefill_coop;
 mod ceilings;
 mod data;
 mod embed;
 mod fill_random;
 mod matmul;
+mod matmul_coop;
 mod matvec;
 mod penalty;
 mod rms_norm;
@@ -21,6 +23,7 @@ mod rope;
 mod runner;
 mod shapes;
 mod silu_mul;
+mod to_f16;
 mod topk;
 
 use std::{fmt, sync::Arc};
@@ -87,19 +90,22 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 13] = [
+pub const KERNELS: [&str; 16] = [
     "argmax",
     "attention_decode",
     "attention_merge",
     "attention_prefill",
+    "attention_prefill_coop",
     "embed",
     "fill_random",
     "matmul",
+    "matmul_coop",
     "matvec",
     "penalty",
     "rms_norm",
     "rope",
     "silu_mul",
+    "to_f16",
     "topk",
 ];
 
@@ -114,14 +120,17 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "attention_decode" => attention_decode::cases(gpu),
         "attention_merge" => attention_merge::cases(gpu),
         "attention_prefill" => attention_prefill::cases(gpu),
+        "attention_prefill_coop" => attention_prefill_coop::cases(gpu),
         "embed" => embed::cases(gpu),
         "fill_random" => fill_random::cases(gpu),
         "matmul" => matmul::cases(gpu),
+        "matmul_coop" => matmul_coop::cases(gpu),
         "matvec" => matvec::cases(gpu),
         "penalty" => penalty::cases(),
         "rms_norm" => rms_norm::cases(gpu),
         "rope" => rope::cases(gpu),
         "silu_mul" => silu_mul::cases(gpu),
+        "to_f16" => to_f16::cases(gpu),
         "topk" => topk::cases(),
         _ => panic!("there is no kernel {kernel}"),
     }

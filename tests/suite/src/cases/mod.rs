@@ -6,6 +6,7 @@ mod attention_merge;
 mod embed;
 mod fill_random;
 mod matmul;
+mod matmul_coop;
 mod matvec;
 mod model;
 mod models;
@@ -16,6 +17,7 @@ mod rope;
 mod sample;
 mod self_test;
 mod silu_mul;
+mod to_f16;
 mod topk;
 
 use crate::{Case, Scale};
@@ -30,6 +32,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         embed::cases(scale),
         fill_random::cases(scale),
         matmul::cases(scale),
+        matmul_coop::cases(scale),
         matvec::cases(scale),
         model::cases(),
         penalty::cases(),
@@ -37,6 +40,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         rope::cases(),
         self_test::cases(),
         silu_mul::cases(),
+        to_f16::cases(),
         topk::cases(),
     ];
     lists.into_iter().flatten().collect()

@@ -7,7 +7,9 @@ use qwgpu_runtime::{
     kernels::{
         fill_random::FillRandom,
         matmul::{self, Matmul, Product},
+        matmul_coop,
         matvec::MAX_TOKENS,
+        to_f16::{self, Operand},
     },
     narrow, widen,
 };
@@ -35,6 +37,8 @@ pub(super) enum Kernel {
     Matvec(u32),
     /// The tiled product, for however few tokens.
     Tiled,
+    /// The product on matrix units, for however few tokens, with so many subgroups to each side of a tile.
+    Coop(u32),
     /// What the host takes for so many tokens on this adapter.
     Chosen,
 }
@@ -91,6 +95,7 @@ impl Shape {
         let kernel = match self.kernel {
             Kernel::Matvec(workgroup) => format!("workgroup {workgroup}, "),
             Kernel::Tiled => String::new(),
+            Kernel::Coop(side) => format!("{side} x {side} subgroups, "),
             Kernel::Chosen => "as chosen, ".into(),
         };
         let bias = if self.bias { " bias" } else { "" };
@@ -113,8 +118,16 @@ impl Shape {
     const fn is_matvec(&self) -> bool {
         match self.kernel {
             Kernel::Matvec(_) => true,
-            Kernel::Tiled => false,
+            Kernel::Tiled | Kernel::Coop(_) => false,
             Kernel::Chosen => self.n_tokens <= MAX_TOKENS,
+        }
+    }
+
+    fn on_matrix_units(&self, gpu: &Gpu) -> bool {
+        match self.kernel {
+            Kernel::Coop(_) => true,
+            Kernel::Chosen => self.n_tokens > MAX_TOKENS && !matmul_coop::grids(gpu.caps()).is_empty(),
+            Kernel::Matvec(_) | Kernel::Tiled => false,
         }
     }
 
@@ -138,8 +151,17 @@ impl Shape {
 
     /// The case, in every mode that has another text for it.
     pub(super) fn case(self) -> Case {
-        let stem = if self.is_matvec() { "matvec" } else { "matmul" };
-        Case::new(stem, self.name(), move |gpu| check(gpu, &self)).over(self.axes(false))
+        let stem = match self.kernel {
+            Kernel::Coop(_) => "matmul_coop",
+            _ if self.is_matvec() => "matvec",
+            _ => "matmul",
+        };
+        let case = Case::new(stem, self.name(), move |gpu| check(gpu, &self)).over(self.axes(false));
+        match self.kernel {
+            Kernel::Coop(2) => case.with_coop(|caps| matmul_coop::grids(caps).iter().any(|grid| grid.side == 2)),
+            Kernel::Coop(_) => case.with_coop(|caps| matmul_coop::grids(caps).iter().any(|grid| grid.side == 4)),
+            _ => case,
+        }
     }
 
     /// The case, also with a matrix that is split over several bindings.
@@ -231,10 +253,28 @@ fn expected(dtype: DType, weights: &[f32], x: &[f32], added: &[f32]) -> Expected
     }
 }
 
+/// What rounding to f16 explains in one output: half a unit in the last place of each operand, and the smallest subnormal of what lies
+/// below f16's normal range (or all of it, where subnormals are flushed).
+fn halves_bound(weights: &[f32], x: &[f32]) -> f64 {
+    const U: f64 = 1.0 / 2048.0;
+    const MIN_NORMAL: f64 = 1.0 / 16384.0;
+    let scale = f64::from(to_f16::scale(x));
+    let error = |v: f64| if v < MIN_NORMAL { v } else { U * v };
+    let one = |(&w, &x): (&f32, &f32)| {
+        let (w, x) = (f64::from(w).abs(), f64::from(x).abs() / scale);
+        (error(w) * x + w * error(x) + error(w) * error(x)) * scale
+    };
+    weights.iter().zip(x).map(one).sum()
+}
+
 fn compile(gpu: &Gpu, s: &Shape) -> qwgpu_runtime::Result<Matmul> {
     match s.kernel {
         Kernel::Matvec(workgroup) => Matmul::matvec_only(gpu, s.dtype, workgroup, s.n_tokens),
         Kernel::Tiled => Matmul::tiled_only(gpu, s.dtype),
+        Kernel::Coop(side) => {
+            let grid = matmul_coop::grids(gpu.caps()).into_iter().find(|grid| grid.side == side);
+            Matmul::coop_only(gpu, s.dtype, grid.expect("cases say which grid they need"))
+        }
         Kernel::Chosen => Matmul::new(gpu, &[s.dtype]),
     }
 }
@@ -242,10 +282,10 @@ fn compile(gpu: &Gpu, s: &Shape) -> qwgpu_runtime::Result<Matmul> {
 fn run(gpu: &Gpu, s: &Shape, product: &Product<'_>) -> qwgpu_runtime::Result<()> {
     let kernel = compile(gpu, s)?;
     let mut pass = Pass::new(gpu);
-    if s.kernel == Kernel::Tiled {
-        kernel.dispatch_tiled(&mut pass, product);
-    } else {
-        kernel.dispatch(&mut pass, product);
+    match s.kernel {
+        Kernel::Tiled => kernel.dispatch_tiled(&mut pass, product),
+        Kernel::Coop(_) => kernel.dispatch_coop(&mut pass, product),
+        Kernel::Matvec(_) | Kernel::Chosen => kernel.dispatch(&mut pass, product),
     }
     pass.submit();
     Ok(())
@@ -267,12 +307,14 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
     } else {
         Guarded::new(gpu, s.n_tokens, s.rows, Elem::F32)?
     };
+    let operand = Operand::new(gpu, s.n_tokens, s.cols)?;
     let product = Product {
         weights: &weights.matrix,
         x: &x_tensor,
         bias: s.bias.then_some(&bias_tensor),
         accumulate: s.accumulate,
         out: out.out(),
+        operand: Some(&operand),
     };
     run(gpu, s, &product)?;
     let (tokens, rows) = sampled(s);
@@ -285,7 +327,11 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
             added.extend(s.bias.then(|| bias[r]));
             added.extend(s.accumulate.then(|| before[index]));
             let x_row = &x[t * s.cols..][..s.cols];
-            all.push((index, expected(s.dtype, &weights_row, x_row, &added)));
+            let mut expected = expected(s.dtype, &weights_row, x_row, &added);
+            if s.on_matrix_units(gpu) {
+                expected.bound += halves_bound(&weights_row, x_row);
+            }
+            all.push((index, expected));
         }
     }
     compare::sampled("out", s.rows, &out.read_f32(gpu)?, all)

@@ -98,7 +98,7 @@ impl Data {
             entries.flat_map(|at| side[at].iter().copied()).collect()
         };
         let q = &self.q[(t * s.n_heads() + h) * s.head_dim..][..s.head_dim];
-        expected::head(q, &gather(&self.k), &gather(&self.v), s.scale())
+        expected::head(q, &gather(&self.k), &gather(&self.v), s.scale(), s.coop)
     }
 }
 

@@ -11,6 +11,9 @@
 //! - its difference from the maximum, rounded once, and its exponential, which WGSL allows 3 + 2 |x| units in the last place; besides
 //!   one for each time that the maximum rises, since sums so far are rescaled then, and one for the merge. Their arguments add up to x.
 //!
+//! On matrix units queries and exponentials are rounded to f16 besides: the former move the score by a half ulp of each product, the
+//! latter the weight; an exponential below f16's normal range loses up to half its smallest number, or all.
+//!
 //! Numerator and denominator are sums of n terms, each partial sum rounded; terms below the last place of the whole are not rounded
 //! at random but lost, all in one direction, so they count fully. The division, 2.5 units in the last place in WGSL, is the last step.
 
@@ -25,21 +28,28 @@ const TILE: usize = 32;
 /// Variance of one rounding, relative to the square of the rounded number.
 const ROUNDING: f64 = EPS32 * EPS32 / 3.0;
 
+/// The same for f16.
+const ROUNDING16: f64 = 1.0 / (2048.0 * 2048.0 * 3.0);
+/// Smallest normal f16.
+const MIN_NORMAL16: f64 = 1.0 / 16384.0;
+
 /// One key: its score and how large an error of its weight rounding explains.
 struct Weight {
     w: f64,
     error: f64,
+    /// What may be lost of it, beyond what is relative.
+    lost: f64,
 }
 
-pub(super) fn head(q: &[f32], k: &[f32], v: &[f32], scale: f32) -> Vec<Expected> {
+pub(super) fn head(q: &[f32], k: &[f32], v: &[f32], scale: f32, halves: bool) -> Vec<Expected> {
     let head_dim = q.len();
     let n = (k.len() / head_dim) as f64;
     let out = attention::reference(q, k, v, scale);
-    let weights = weights(q, k, f64::from(scale));
+    let weights = weights(q, k, f64::from(scale), halves);
     // sums over the keys: squared effects of the weights' errors, squared terms, terms too small to be added
     let (mut moved, mut squares, mut lost) = (vec![0.0; head_dim], vec![0.0; head_dim], vec![0.0; head_dim]);
     for (weight, value) in weights.iter().zip(v.chunks_exact(head_dim)) {
-        let small = if weight.w < 2.0 * EPS32 { weight.w } else { 0.0 };
+        let small = if weight.w < 2.0 * EPS32 { weight.w } else { weight.lost };
         let effect = weight.w * weight.error;
         for d in 0..head_dim {
             let x = f64::from(value[d]);
@@ -60,7 +70,7 @@ pub(super) fn head(q: &[f32], k: &[f32], v: &[f32], scale: f32) -> Vec<Expected>
         .collect()
 }
 
-fn weights(q: &[f32], k: &[f32], scale: f64) -> Vec<Weight> {
+fn weights(q: &[f32], k: &[f32], scale: f64, halves: bool) -> Vec<Weight> {
     // scores and the sums of their squared products
     let scores: Vec<(f64, f64)> = k
         .chunks_exact(q.len())
@@ -81,11 +91,13 @@ fn weights(q: &[f32], k: &[f32], scale: f64) -> Vec<Weight> {
         let x = (score - max).abs();
         let of_score = (q.len() + 2) as f64 * ROUNDING * (score * score + squares);
         let of_exp = 2.0 * EPS32 * (3.0 * f64::sqrt(n_rises + 1.0) + 2.0 * x) + EPS32 * x;
-        let sigma = (of_score + of_exp * of_exp / 3.0).sqrt();
+        let of_halves = if halves { ROUNDING16 * (squares + 1.0) } else { 0.0 };
+        let sigma = (of_score + of_exp * of_exp / 3.0 + of_halves).sqrt();
         // scores of 1e5 are uncertain by more than first order allows; hopeless ones have no weight to be multiplied
         Weight {
             w: (-x).exp() / total,
             error: (SIGMAS * sigma).min(30.0).exp_m1(),
+            lost: if halves && (-x).exp() < MIN_NORMAL16 { (-x).exp() / total } else { 0.0 },
         }
     };
     scores.iter().map(weight).collect()

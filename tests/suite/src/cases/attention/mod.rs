@@ -15,6 +15,7 @@ use qwgpu_runtime::{
         attention_decode::AttentionDecode,
         attention_merge::AttentionMerge,
         attention_prefill::{self, AttentionPrefill},
+        attention_prefill_coop::{self, AttentionPrefillCoop},
         rope::Paging,
     },
 };
@@ -95,10 +96,17 @@ fn run(gpu: &Gpu, s: &Shape, data: &Data) -> Result<Vec<f32>, Failure> {
     // the kernels by themselves: each takes seconds to compile on CPU drivers
     let Some(n_splits) = s.n_splits else {
         let slots: Vec<u32> = data.places.iter().map(|p| p.0 as u32).collect();
-        let tiles = attention_prefill::tiles(&slots, s.group);
+        let tile_rows = if s.coop { attention_prefill_coop::TILE_ROWS } else { attention_prefill::TILE_ROWS };
+        let tiles = attention_prefill::tiles(&slots, s.group, tile_rows);
         let tiles = Tensor::from_u32(gpu, "tiles", tiles.len(), 2, tiles.as_flattened())?;
-        let kernel = AttentionPrefill::new(gpu, s.kv, s.head_dim, s.group)?;
-        kernel.dispatch(&mut pass, &query, s.n_kv_heads, &tiles, out.out());
+        if s.coop {
+            let kernel = AttentionPrefillCoop::new(gpu, s.kv, s.head_dim, s.group)?;
+            let kernel = kernel.expect("cases say what they need");
+            kernel.dispatch(&mut pass, &query, s.n_kv_heads, &tiles, out.out());
+        } else {
+            let kernel = AttentionPrefill::new(gpu, s.kv, s.head_dim, s.group)?;
+            kernel.dispatch(&mut pass, &query, s.n_kv_heads, &tiles, out.out());
+        }
         pass.submit();
         return out.read_f32(gpu);
     };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use qwgpu_runtime::Elem;
+use qwgpu_runtime::{Elem, kernels::attention_prefill_coop};
 
 use crate::Case;
 
@@ -60,6 +60,8 @@ pub(super) struct Shape {
     pub(super) window: Option<usize>,
     pub(super) batch: Vec<Stretch>,
     pub(super) look: Look,
+    /// Whether the tiled kernel is the one for matrix units.
+    pub(super) coop: bool,
     /// Queries are multiplied by this: 1 keeps the softmax flat, 40 makes it choose.
     pub(super) sharpness: f32,
 }
@@ -77,6 +79,7 @@ impl Shape {
             window: None,
             batch,
             look: Look::Plain,
+            coop: false,
             sharpness: 4.0,
         }
     }
@@ -94,6 +97,12 @@ impl Shape {
 
     pub(super) fn with_kv_heads(self, n_kv_heads: usize) -> Self {
         Self { n_kv_heads, ..self }
+    }
+
+    /// The same on matrix units, if they have a kernel for it.
+    pub(super) fn on_matrix_units(&self) -> Option<Self> {
+        let has = self.n_splits.is_none() && self.kv == Elem::F16;
+        has.then(|| Self { coop: true, ..self.clone() })
     }
 
     pub(super) const fn n_heads(&self) -> usize {
@@ -119,14 +128,20 @@ impl Shape {
     pub(super) fn case(self) -> Case {
         let (stem, variants) = match self.n_splits {
             Some(_) => ("attention_decode", &QUICK_DECODE[..]),
+            None if self.coop => ("attention_prefill_coop", &QUICK_PREFILL[..]),
             None => ("attention_prefill", &QUICK_PREFILL[..]),
         };
         let variant = variants.contains(&(self.kv, self.head_dim, self.group));
         let quick = variant && self.products() <= QUICK_PRODUCTS;
-        let needs_f16 = self.kv == Elem::F16;
-        Case::new(stem, self.to_string(), move |gpu| super::check(gpu, &self))
+        let (needs_f16, coop) = (self.kv == Elem::F16, self.coop);
+        let case = Case::new(stem, self.to_string(), move |gpu| super::check(gpu, &self))
             .with_f16(needs_f16)
-            .quick(quick)
+            .quick(quick);
+        if coop {
+            case.with_coop(|caps| attention_prefill_coop::subgroup(caps).is_some())
+        } else {
+            case
+        }
     }
 }
 

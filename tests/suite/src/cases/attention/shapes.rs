@@ -38,6 +38,8 @@ pub(super) fn all(scale: Scale) -> Vec<Shape> {
     shapes.extend(looks());
     shapes.extend(batches());
     shapes.extend(long(scale));
+    let coop: Vec<Shape> = shapes.iter().filter_map(Shape::on_matrix_units).collect();
+    shapes.extend(coop);
     shapes
 }
 

@@ -1,0 +1,161 @@
+// Matrix times many vectors on the matrix units: out[t, first_out + r] (+)= sum_k weights[r, k] * x[t, k] (+ bias[first_out + r]).
+//
+// One workgroup owns a tile of TILE_M tokens x TILE_N matrix rows; each of its GRID_M x GRID_N subgroups owns 2 x 2 cooperative
+// matrices of f32 sums. The workgroup walks over the columns in slabs of SLAB, kept in workgroup memory as f16; while one slab is
+// multiplied, the next is on its way into registers. So many small subgroups hide the latency of those loads: fewer and larger ones
+// would read workgroup memory less often, but were slower on an H100 (benches/RESULTS.md).
+//
+// x comes as f16 times a power of two for each row (to_f16.wgsl); the sums are divided by it on their way out, which is through
+// workgroup memory: the places of a cooperative matrix's elements are the driver's secret. Slabs' rows are padded by 8 halves
+// against bank conflicts. Tiles are taken in bands of BAND tiles of tokens, so that neighbours share weights in the cache.
+//
+// Needs one shared/coop_*.wgsl: TILE, MatA, MatB, MatC. Header: SUBGROUP, GRID_M, GRID_N.
+
+struct Params {
+    n_tokens: u32,
+    groups: u32,     // columns / 8
+    n_rows: u32,     // rows of this part of the matrix
+    first_out: u32,  // where its first row goes in a row of out
+    out_stride: u32, // columns of out
+    flags: u32,      // 1: add bias; 2: add to what out holds
+}
+var<immediate> params: Params;
+
+// binding 0: weights, [n_rows, columns]
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;    // [n_tokens, columns], two f16 a word
+@group(0) @binding(2) var<storage, read> scales: array<f32>;     // [n_tokens]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;       // [out_stride], or anything without flag 1
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;  // [n_tokens, out_stride]
+
+const ADD_BIAS: u32 = 1u;
+const ACCUMULATE: u32 = 2u;
+const BLOCK: u32 = 2u * TILE; // rows and columns that a subgroup owns
+const TILE_M: u32 = GRID_M * BLOCK;
+const TILE_N: u32 = GRID_N * BLOCK;
+const N_SUBGROUPS: u32 = GRID_M * GRID_N;
+const WORKGROUP: u32 = N_SUBGROUPS * SUBGROUP;
+const SLAB: u32 = 64u;
+const SLAB_GROUPS: u32 = SLAB / 8u;
+const STRIDE: u32 = (SLAB + 8u) / 4u; // in vec4s
+const N_X: u32 = TILE_M * SLAB_GROUPS / WORKGROUP; // groups of eight that an invocation fetches of each
+const N_W: u32 = TILE_N * SLAB_GROUPS / WORKGROUP;
+const BAND: u32 = 8u;
+const STAGED: u32 = (N_SUBGROUPS + 1u) / 2u; // subgroups that hand out sums at once
+
+var<workgroup> sh_x: array<vec4<f16>, TILE_M * STRIDE>;
+var<workgroup> sh_w: array<vec4<f16>, TILE_N * STRIDE>;
+var<workgroup> sh_out: array<f32, STAGED * TILE * TILE>;
+
+struct Slab {
+    x: array<vec4<u32>, N_X>,
+    w: array<Weight8, N_W>,
+}
+
+// Fetches the slab from group0 on. Rows past the end repeat the last one; columns past the end are zeros in x, and in the weights
+// repeat the last, finite as all are.
+fn fetch(row0: u32, token0: u32, group0: u32, index: u32) -> Slab {
+    var slab: Slab;
+    for (var i = 0u; i < N_X; i++) {
+        let at = index + i * WORKGROUP;
+        let g = group0 + at % SLAB_GROUPS;
+        let t = min(token0 + at / SLAB_GROUPS, params.n_tokens - 1u);
+        slab.x[i] = select(vec4<u32>(0u), x[t * params.groups + min(g, params.groups - 1u)], g < params.groups);
+    }
+    for (var i = 0u; i < N_W; i++) {
+        let at = index + i * WORKGROUP;
+        let g = min(group0 + at % SLAB_GROUPS, params.groups - 1u);
+        let r = min(row0 + at / SLAB_GROUPS, params.n_rows - 1u);
+        slab.w[i] = weight8(r * params.groups + g);
+    }
+    return slab;
+}
+
+fn put(slab: Slab, index: u32) {
+    for (var i = 0u; i < N_X; i++) {
+        let at = index + i * WORKGROUP;
+        let o = (at / SLAB_GROUPS) * STRIDE + (at % SLAB_GROUPS) * 2u;
+        let v = slab.x[i];
+        sh_x[o] = vec4<f16>(vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y)));
+        sh_x[o + 1u] = vec4<f16>(vec4<f32>(unpack2x16float(v.z), unpack2x16float(v.w)));
+    }
+    for (var i = 0u; i < N_W; i++) {
+        let at = index + i * WORKGROUP;
+        let o = (at / SLAB_GROUPS) * STRIDE + (at % SLAB_GROUPS) * 2u;
+        sh_w[o] = vec4<f16>(slab.w[i].lo);
+        sh_w[o + 1u] = vec4<f16>(slab.w[i].hi);
+    }
+}
+
+// Writes one of every subgroup's four matrices, whose blocks start at row0 and token0. Half of the subgroups at a time: workgroup
+// memory has no room for more beside the slabs.
+fn hand_out(sums: MatC, subgroup: u32, row0: u32, token0: u32, index: u32) {
+    for (var first = 0u; first < N_SUBGROUPS; first += STAGED) {
+        if subgroup >= first && subgroup < first + STAGED {
+            let o = (subgroup - first) * TILE * TILE;
+            coopStoreT(sums, &sh_out[o], TILE);
+        }
+        workgroupBarrier(); // the matrices are staged
+        for (var i = index; i < STAGED * TILE * TILE; i += WORKGROUP) {
+            let owner = first + i / (TILE * TILE);
+            let t = token0 + (owner / GRID_N) * BLOCK + i / TILE % TILE;
+            let r = row0 + (owner % GRID_N) * BLOCK + i % TILE;
+            if owner < N_SUBGROUPS && t < params.n_tokens && r < params.n_rows {
+                let column = params.first_out + r;
+                let o = t * params.out_stride + column;
+                var y = sh_out[i] * scales[t];
+                if (params.flags & ADD_BIAS) != 0u {
+                    y += bias[column];
+                }
+                if (params.flags & ACCUMULATE) != 0u {
+                    y += out[o];
+                }
+                out[o] = y;
+            }
+        }
+        workgroupBarrier(); // and have been written
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+    @builtin(subgroup_id) subgroup: u32,
+) {
+    let n_tiles_n = (params.n_rows + TILE_N - 1u) / TILE_N;
+    let n_tiles_m = (params.n_tokens + TILE_M - 1u) / TILE_M;
+    let tile = group.y * n_tiles_n + group.x;
+    let band = tile / (BAND * n_tiles_n);
+    let in_band = tile % (BAND * n_tiles_n);
+    let band_rows = min(BAND, n_tiles_m - band * BAND);
+    let token0 = (band * BAND + in_band % band_rows) * TILE_M;
+    let row0 = in_band / band_rows * TILE_N;
+    let my_x = (subgroup / GRID_N) * BLOCK * STRIDE;
+    let my_w = (subgroup % GRID_N) * BLOCK * STRIDE;
+
+    var c00: MatC;
+    var c01: MatC;
+    var c10: MatC;
+    var c11: MatC;
+    var slab = fetch(row0, token0, 0u, index);
+    for (var group0 = 0u; group0 < params.groups; group0 += SLAB_GROUPS) {
+        put(slab, index);
+        workgroupBarrier(); // the slab is complete
+        slab = fetch(row0, token0, group0 + SLAB_GROUPS, index);
+        for (var k = 0u; k < SLAB / 4u; k += TILE / 4u) {
+            let b0 = coopLoad<MatB>(&sh_w[my_w + k], STRIDE);
+            let b1 = coopLoad<MatB>(&sh_w[my_w + TILE * STRIDE + k], STRIDE);
+            let a0 = coopLoadT<MatA>(&sh_x[my_x + k], STRIDE);
+            c00 = coopMultiplyAdd(a0, b0, c00);
+            c01 = coopMultiplyAdd(a0, b1, c01);
+            let a1 = coopLoadT<MatA>(&sh_x[my_x + TILE * STRIDE + k], STRIDE);
+            c10 = coopMultiplyAdd(a1, b0, c10);
+            c11 = coopMultiplyAdd(a1, b1, c11);
+        }
+        workgroupBarrier(); // the slab has been used up
+    }
+    hand_out(c00, subgroup, row0, token0, index);
+    hand_out(c01, subgroup, row0 + TILE, token0, index);
+    hand_out(c10, subgroup, row0, token0 + TILE, index);
+    hand_out(c11, subgroup, row0 + TILE, token0 + TILE, index);
+}
