@@ -13,7 +13,7 @@ use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use probe::{CoopTile, Probe};
 pub use variant::{
-    HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MATVEC_WIDE_WORKGROUPS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, Variant,
+    HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, STEP_ROWS, STEP_WORKGROUPS, Variant,
     Weights, matvec_rows,
 };
 
@@ -28,9 +28,12 @@ const FILES: &[(&str, &str)] = files![
     "attention_merge",
     "attention_prefill",
     "embed",
+    "embed_step",
     "fill_random",
     "matmul",
     "matvec",
+    "norm_gate_up",
+    "norm_qkv_rope",
     "peak_coop",
     "peak_dot",
     "peak_f16",
@@ -53,6 +56,8 @@ const FILES: &[(&str, &str)] = files![
     "shared/kv_f16",
     "shared/kv_f32",
     "shared/kv_index",
+    "shared/norm_rows",
+    "shared/place",
     "shared/reduce_subgroup",
     "shared/reduce_workgroup",
     "shared/row",

@@ -8,6 +8,7 @@ use qwgpu_runtime::{
         fill_random::FillRandom,
         matmul::{self, Matmul, Product},
         matvec::MAX_TOKENS,
+        share::Share,
     },
     narrow, widen,
 };
@@ -31,8 +32,10 @@ const MAX_READS: usize = 64;
 /// Who computes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
-    /// The mat-vec, with so many invocations to a workgroup.
+    /// The mat-vec, with so many invocations to a workgroup, which owns as many rows as it may.
     Matvec(u32),
+    /// The mat-vec for one token, shared out like this.
+    Step(Share),
     /// The tiled product, for however few tokens.
     Tiled,
     /// What the host takes for so many tokens on this adapter.
@@ -90,6 +93,7 @@ impl Shape {
     fn name(&self) -> String {
         let kernel = match self.kernel {
             Kernel::Matvec(workgroup) => format!("workgroup {workgroup}, "),
+            Kernel::Step(share) => format!("workgroup {} of {} rows, ", share.workgroup, share.rows),
             Kernel::Tiled => String::new(),
             Kernel::Chosen => "as chosen, ".into(),
         };
@@ -112,7 +116,7 @@ impl Shape {
 
     const fn is_matvec(&self) -> bool {
         match self.kernel {
-            Kernel::Matvec(_) => true,
+            Kernel::Matvec(_) | Kernel::Step(_) => true,
             Kernel::Tiled => false,
             Kernel::Chosen => self.n_tokens <= MAX_TOKENS,
         }
@@ -158,13 +162,13 @@ impl Shape {
 }
 
 /// Weights on the device with a row of NaN behind them, and the way to know them.
-struct Weights {
-    matrix: Matrix,
+pub(super) struct Weights {
+    pub(super) matrix: Matrix,
     host: Option<Vec<f32>>,
 }
 
 impl Weights {
-    fn new(gpu: &Gpu, s: &Shape) -> Result<Self, Failure> {
+    pub(super) fn new(gpu: &Gpu, s: &Shape) -> Result<Self, Failure> {
         let whole = Matrix::new(gpu, "weights", s.rows + 1, s.cols, s.dtype)?;
         let matrix = whole.narrow(s.rows);
         let poison = vec![f32::NAN; s.cols];
@@ -185,7 +189,7 @@ impl Weights {
         Ok(Self { matrix, host })
     }
 
-    fn row(&self, gpu: &Gpu, row: usize) -> Result<Cow<'_, [f32]>, Failure> {
+    pub(super) fn row(&self, gpu: &Gpu, row: usize) -> Result<Cow<'_, [f32]>, Failure> {
         let cols = self.matrix.cols();
         match &self.host {
             Some(values) => Ok(Cow::Borrowed(&values[row * cols..][..cols])),
@@ -207,7 +211,7 @@ fn sampled(s: &Shape) -> (Vec<usize>, Vec<usize>) {
 }
 
 /// The smallest normal number of a type: below it, adapters may flush to zero.
-const fn min_normal(dtype: DType) -> f32 {
+pub(super) const fn min_normal(dtype: DType) -> f32 {
     match dtype {
         DType::F32 | DType::BF16 => f32::MIN_POSITIVE,
         DType::F16 => 6.103_515_6e-5,
@@ -233,7 +237,11 @@ fn expected(dtype: DType, weights: &[f32], x: &[f32], added: &[f32]) -> Expected
 
 fn compile(gpu: &Gpu, s: &Shape) -> qwgpu_runtime::Result<Matmul> {
     match s.kernel {
-        Kernel::Matvec(workgroup) => Matmul::matvec_only(gpu, s.dtype, workgroup, s.n_tokens),
+        Kernel::Matvec(workgroup) => {
+            let rows = if s.n_tokens <= 2 { 4 } else { 2 };
+            Matmul::matvec_only(gpu, s.dtype, Share { workgroup, rows }, s.n_tokens)
+        }
+        Kernel::Step(share) => Matmul::matvec_only(gpu, s.dtype, share, s.n_tokens),
         Kernel::Tiled => Matmul::tiled_only(gpu, s.dtype),
         Kernel::Chosen => Matmul::new(gpu, &[s.dtype]),
     }
