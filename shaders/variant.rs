@@ -288,7 +288,9 @@ impl Variant {
             return all; // there is no pair in one row
         }
         all.push(Self::NormGateUp { weights, reduce, rows });
-        for kv in Kv::ALL {
+        // f16 is unpacked by hand only where there is no f16 for the cache either
+        let possible = |kv: &Kv| !matches!((weights, kv), (Weights::F16Packed, Kv::F16));
+        for kv in Kv::ALL.into_iter().filter(possible) {
             all.extend(HEAD_DIMS.map(|head_dim| Self::NormQkvRope {
                 weights,
                 reduce,

@@ -8,6 +8,7 @@ use qwgpu_shaders::Variant;
 use super::{
     Handle, PerDType, fold, rms_norm,
     share::{Forms, Share},
+    silu_mul::silu,
     weights_format,
 };
 use crate::{DType, Gpu, Matrix, Pass, Result, Tensor, pipeline::Access};
@@ -87,6 +88,5 @@ impl NormGateUp {
 pub fn reference(gate: &[f32], up: &[f32], x: &[f32], norm: &[f32], eps: f32) -> f64 {
     let normed = rms_norm::reference(x, norm, eps);
     let product = |row: &[f32]| -> f64 { row.iter().zip(&normed).map(|(&w, &x)| f64::from(w) * x).sum() };
-    let gate = product(gate);
-    gate / (1.0 + (-gate).exp()) * product(up)
+    silu(product(gate)) * product(up)
 }

@@ -12,9 +12,12 @@ mod attention_prefill;
 mod ceilings;
 mod data;
 mod embed;
+mod embed_step;
 mod fill_random;
 mod matmul;
 mod matvec;
+mod norm_gate_up;
+mod norm_qkv_rope;
 mod penalty;
 mod rms_norm;
 mod rope;
@@ -87,15 +90,18 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 13] = [
+pub const KERNELS: [&str; 16] = [
     "argmax",
     "attention_decode",
     "attention_merge",
     "attention_prefill",
     "embed",
+    "embed_step",
     "fill_random",
     "matmul",
     "matvec",
+    "norm_gate_up",
+    "norm_qkv_rope",
     "penalty",
     "rms_norm",
     "rope",
@@ -115,9 +121,12 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "attention_merge" => attention_merge::cases(gpu),
         "attention_prefill" => attention_prefill::cases(gpu),
         "embed" => embed::cases(gpu),
+        "embed_step" => embed_step::cases(gpu),
         "fill_random" => fill_random::cases(gpu),
         "matmul" => matmul::cases(gpu),
         "matvec" => matvec::cases(gpu),
+        "norm_gate_up" => norm_gate_up::cases(gpu),
+        "norm_qkv_rope" => norm_qkv_rope::cases(gpu),
         "penalty" => penalty::cases(),
         "rms_norm" => rms_norm::cases(gpu),
         "rope" => rope::cases(gpu),

@@ -4,11 +4,15 @@ mod argmax;
 mod attention;
 mod attention_merge;
 mod embed;
+mod embed_step;
 mod fill_random;
 mod matmul;
 mod matvec;
 mod model;
 mod models;
+mod norm_gate_up;
+mod norm_qkv_rope;
+mod normed;
 mod penalty;
 mod product;
 mod rms_norm;
@@ -28,10 +32,13 @@ pub fn all(scale: Scale) -> Vec<Case> {
         attention::cases(scale),
         attention_merge::cases(),
         embed::cases(scale),
+        embed_step::cases(),
         fill_random::cases(scale),
         matmul::cases(scale),
         matvec::cases(scale),
         model::cases(),
+        norm_gate_up::cases(scale),
+        norm_qkv_rope::cases(scale),
         penalty::cases(),
         rms_norm::cases(),
         rope::cases(),
