@@ -32,10 +32,8 @@ fn main(inv: Invocation) {
     workgroupBarrier(); // every share of every sum is in place
     let o = unit * N_OUT + inv.index;
     if inv.index < N_OUT && o < params.d_ff {
-        let factor = norm_factor(params.inv_d, params.eps, inv);
-        let gate = sum_partials(inv.index, inv) * factor;
-        let up = sum_partials(N_OUT + inv.index, inv) * factor;
+        let y = two_products(inv.index, N_OUT + inv.index, params.inv_d, params.eps, inv);
         // e^80 is finite in f32 and makes silu vanish all the same
-        out[o] = gate / (1.0 + exp(min(-gate, 80.0))) * up;
+        out[o] = y.x / (1.0 + exp(min(-y.x, 80.0))) * y.y;
     }
 }

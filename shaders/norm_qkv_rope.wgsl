@@ -29,10 +29,9 @@ fn matrix_row(unit: u32, r: u32) -> u32 {
     return pair / HALF * HEAD_DIM + pair % HALF + r / N_PAIRS * HALF;
 }
 
-// Row `r` of this workgroup as the unfused product would leave it.
-fn projected(unit: u32, r: u32, factor: f32, inv: Invocation) -> f32 {
-    let b = 8u * params.groups + matrix_row(unit, r);
-    return sum_partials(r, inv) * factor + vectors[b / 4u][b % 4u];
+fn bias(row: u32) -> f32 {
+    let b = 8u * params.groups + row;
+    return vectors[b / 4u][b % 4u];
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -41,25 +40,30 @@ fn main(inv: Invocation) {
     if unit >= params.n_units {
         return; // the whole workgroup leaves
     }
+    let r = inv.index;
+    let partner = (r + N_PAIRS) % N_ROWS;
+    let row = matrix_row(unit, r);
+    let d = row % HEAD_DIM;
+    var biases = vec2<f32>();
+    var turn = vec2<f32>();
+    if r < N_ROWS {
+        // what the end needs is on its way while the products are summed
+        biases = vec2<f32>(bias(row), bias(matrix_row(unit, partner)));
+        turn = place.turns[d % HALF];
+    }
     put_products(unit, params.groups, inv);
     workgroupBarrier(); // every share of every sum is in place
-    let r = inv.index;
     if r >= N_ROWS {
         return;
     }
-    let factor = norm_factor(params.inv_d, params.eps, inv);
-    let own = projected(unit, r, factor, inv);
-    let row = matrix_row(unit, r);
     let head = row / HEAD_DIM;
-    let d = row % HEAD_DIM;
+    let y = two_products(r, partner, params.inv_d, params.eps, inv) + biases;
     if head >= params.n_heads + params.n_kv_heads {
         let v_head = head - params.n_heads - params.n_kv_heads;
-        v_cache[4u * kv_index(place.block, v_head, params.n_kv_heads, place.in_block) + d] = to_kv_scalar(own);
+        v_cache[4u * kv_index(place.block, v_head, params.n_kv_heads, place.in_block) + d] = to_kv_scalar(y.x);
         return;
     }
-    let partner = projected(unit, (r + N_PAIRS) % N_ROWS, factor, inv);
-    let turn = place.turns[d % HALF];
-    let turned = own * turn.x + select(partner, -partner, d < HALF) * turn.y;
+    let turned = y.x * turn.x + select(y.y, -y.y, d < HALF) * turn.y;
     if head < params.n_heads {
         q[row] = turned;
     } else {

@@ -124,8 +124,8 @@ fn planted_faults_are_found_where_they_are() {
         ("attention_prefill.wgsl", "key <= pos0", "key < pos0 + 2u", "attn_context"),
         ("matmul.wgsl", "group0 += TILE_K / 8u", "group0 += TILE_K / 4u", "gate_up"),
         ("silu_mul.wgsl", "1.0 + exp(", "1.002 + exp(", "swiglu"),
-        ("norm_qkv_rope.wgsl", "-partner, d < HALF", "-partner, d >= HALF", "q_rope"),
-        ("norm_qkv_rope.wgsl", "+ vectors[b / 4u][b % 4u]", "", "v_cache"),
+        ("norm_qkv_rope.wgsl", "-y.y, d < HALF", "-y.y, d >= HALF", "q_rope"),
+        ("norm_qkv_rope.wgsl", "vectors[b / 4u][b % 4u]", "0.0", "v_cache"),
         ("norm_gate_up.wgsl", "1.0 + exp(", "1.002 + exp(", "swiglu"),
     ];
     for (file, from, to, operation) in faults {

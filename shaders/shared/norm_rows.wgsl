@@ -30,7 +30,8 @@ fn put_products(unit: u32, groups: u32, inv: Invocation) {
     put_partial(N_ROWS, squares, inv);
 }
 
-// The factor that the sums lack; `inv_d` is 1 / columns.
-fn norm_factor(inv_d: f32, eps: f32, inv: Invocation) -> f32 {
-    return 1.0 / sqrt(sum_partials(N_ROWS, inv) * inv_d + eps);
+// Rows number `a` and `b` of the workgroup, normalised; `inv_d` is 1 / columns.
+fn two_products(a: u32, b: u32, inv_d: f32, eps: f32, inv: Invocation) -> vec2<f32> {
+    let sums = sum_three_partials(vec3<u32>(a, b, N_ROWS), inv);
+    return sums.xy * (1.0 / sqrt(sums.z * inv_d + eps));
 }
