@@ -50,9 +50,9 @@ fn counts_of_tokens(max_tokens: usize) -> Vec<Counts> {
         max_tokens,
         stop_ids: Vec::new(),
     };
-    let mut tokens = session.generate(&[1, 2, 3, 4, 5], &options).expect("a generation");
+    let tokens = session.generate(&[1, 2, 3, 4, 5], &options).expect("a generation");
     let mut counts = Vec::new();
-    while let Some(token) = tokens.next() {
+    for token in tokens {
         token.expect("a token");
         counts.push(gpu.counts());
     }
