@@ -13,7 +13,8 @@ use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use probe::{CoopTile, Probe};
 pub use variant::{
-    CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MATVEC_WIDE_WORKGROUPS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, Variant,
+    CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, STEP_ROWS, STEP_WORKGROUPS,
+    Variant,
     Weights, matvec_rows,
 };
 
@@ -29,10 +30,13 @@ const FILES: &[(&str, &str)] = files![
     "attention_prefill",
     "attention_prefill_coop",
     "embed",
+    "embed_step",
     "fill_random",
     "matmul",
     "matmul_coop",
     "matvec",
+    "norm_gate_up",
+    "norm_qkv_rope",
     "peak_coop",
     "peak_dot",
     "peak_f16",
@@ -56,6 +60,8 @@ const FILES: &[(&str, &str)] = files![
     "shared/kv_f16",
     "shared/kv_f32",
     "shared/kv_index",
+    "shared/norm_rows",
+    "shared/place",
     "shared/reduce_subgroup",
     "shared/reduce_workgroup",
     "shared/row",

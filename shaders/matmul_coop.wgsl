@@ -48,7 +48,7 @@ var<workgroup> sh_out: array<f32, STAGED * TILE * TILE>;
 
 struct Slab {
     x: array<vec4<u32>, N_X>,
-    w: array<Weight8, N_W>,
+    w: array<Packed8, N_W>,
 }
 
 // Fetches the slab from group0 on. Rows past the end repeat the last one; columns past the end are zeros in x, and in the weights
@@ -65,7 +65,7 @@ fn fetch(row0: u32, token0: u32, group0: u32, index: u32) -> Slab {
         let at = index + i * WORKGROUP;
         let g = min(group0 + at % SLAB_GROUPS, params.groups - 1u);
         let r = min(row0 + at / SLAB_GROUPS, params.n_rows - 1u);
-        slab.w[i] = weight8(r * params.groups + g);
+        slab.w[i] = packed8(r * params.groups + g);
     }
     return slab;
 }
@@ -81,8 +81,9 @@ fn put(slab: Slab, index: u32) {
     for (var i = 0u; i < N_W; i++) {
         let at = index + i * WORKGROUP;
         let o = (at / SLAB_GROUPS) * STRIDE + (at % SLAB_GROUPS) * 2u;
-        sh_w[o] = vec4<f16>(slab.w[i].lo);
-        sh_w[o + 1u] = vec4<f16>(slab.w[i].hi);
+        let w = widened8(slab.w[i]);
+        sh_w[o] = vec4<f16>(w.lo);
+        sh_w[o + 1u] = vec4<f16>(w.hi);
     }
 }
 

@@ -146,13 +146,22 @@ pub const MATVEC_TOKENS: [u32; 4] = [1, 2, 4, 8];
 /// Invocations of a workgroup that the mat-vec is compiled for; an adapter uses one of them.
 pub const MATVEC_WORKGROUPS: [u32; 2] = [32, 64];
 
-/// The same for one token, where more invocations to a row keep more loads under way.
-pub const MATVEC_WIDE_WORKGROUPS: [u32; 2] = [128, 256];
+/// Workgroups of products with one token, where more invocations to a row keep more loads under way.
+pub const STEP_WORKGROUPS: [u32; 3] = [64, 128, 256];
 
-/// Rows of the matrix that one mat-vec workgroup owns, for a given token count: register use stays at 8 to 16 sums.
+/// Rows of the matrix that a workgroup may own in a product with one token: few rows make many workgroups of a small matrix. Kernels
+/// that join two rows take no single one.
+pub const STEP_ROWS: [u32; 3] = [1, 2, 4];
+
+/// Rows of the matrix that one mat-vec workgroup owns at most, for a given token count: register use stays at 8 to 16 sums.
 #[must_use]
 pub const fn matvec_rows(n_tokens: u32) -> u32 {
     if n_tokens <= 2 { 4 } else { 2 }
+}
+
+/// What `shared/norm_rows.wgsl` asks of the header.
+fn norm_rows(reduce: Reduce, rows: u32) -> Vec<(&'static str, u32)> {
+    vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows + 1)]
 }
 
 /// One kernel in one form: all that decides its WGSL text. `Debug` gives the label that errors and profiles show.
@@ -160,6 +169,11 @@ pub const fn matvec_rows(n_tokens: u32) -> u32 {
 pub enum Variant {
     /// Embedding gather.
     Embed {
+        /// Storage of the embedding.
+        weights: Weights,
+    },
+    /// Embedding of one token, and its place for all layers.
+    EmbedStep {
         /// Storage of the embedding.
         weights: Weights,
     },
@@ -176,6 +190,30 @@ pub enum Variant {
         reduce: Reduce,
         /// One of [`MATVEC_TOKENS`].
         n_tokens: u32,
+        /// Rows of the matrix to a workgroup: [`matvec_rows`], or for one token one of [`STEP_ROWS`].
+        rows: u32,
+    },
+    /// One token: RMS norm, q, k and v, rotation and KV-cache write.
+    NormQkvRope {
+        /// Storage of the matrix.
+        weights: Weights,
+        /// How products are summed.
+        reduce: Reduce,
+        /// Rows of the matrix to a workgroup, 2 or 4.
+        rows: u32,
+        /// Storage of the cache.
+        kv: Kv,
+        /// One of [`HEAD_DIMS`].
+        head_dim: u32,
+    },
+    /// One token: RMS norm, gate and up, SwiGLU.
+    NormGateUp {
+        /// Storage of the matrix.
+        weights: Weights,
+        /// How products are summed.
+        reduce: Reduce,
+        /// Rows of the matrix to a workgroup, 2 or 4: half of them of gate.
+        rows: u32,
     },
     /// Matrix times many vectors.
     Matmul {
@@ -258,22 +296,29 @@ impl Variant {
         all.extend(Peak::ALL.map(Self::Peak));
         for weights in Weights::ALL {
             all.push(Self::Embed { weights });
+            all.push(Self::EmbedStep { weights });
             all.push(Self::Matmul { weights });
             all.extend(CoopGrid::all().into_iter().map(|grid| Self::MatmulCoop { weights, grid }));
             for n_tokens in MATVEC_TOKENS {
                 for workgroup in MATVEC_WORKGROUPS {
-                    all.extend(Reduce::both(workgroup).map(|reduce| Self::Matvec { weights, reduce, n_tokens }));
+                    let matvec = |reduce| Self::Matvec {
+                        weights,
+                        reduce,
+                        n_tokens,
+                        rows: matvec_rows(n_tokens),
+                    };
+                    all.extend(Reduce::both(workgroup).map(matvec));
                 }
             }
-            for workgroup in MATVEC_WIDE_WORKGROUPS {
-                let wide = |reduce| Self::Matvec {
-                    weights,
-                    reduce,
-                    n_tokens: 1,
-                };
-                all.extend(Reduce::both(workgroup).map(wide));
+            for reduce in STEP_WORKGROUPS.into_iter().flat_map(Reduce::both) {
+                for rows in STEP_ROWS {
+                    all.extend(Self::of_a_step(weights, reduce, rows));
+                }
             }
         }
+        // the mat-vec of a step is among those of any token count once
+        let mut seen = std::collections::HashSet::new();
+        all.retain(|variant| seen.insert(*variant));
         for reduce in Reduce::both(256) {
             all.push(Self::RmsNorm { reduce });
             all.push(Self::Argmax { reduce });
@@ -294,13 +339,42 @@ impl Variant {
         all
     }
 
+    /// The products of a one-token step in one form.
+    fn of_a_step(weights: Weights, reduce: Reduce, rows: u32) -> Vec<Self> {
+        let mut all = vec![Self::Matvec {
+            weights,
+            reduce,
+            n_tokens: 1,
+            rows,
+        }];
+        if rows == 1 {
+            return all; // there is no pair in one row
+        }
+        all.push(Self::NormGateUp { weights, reduce, rows });
+        // f16 is unpacked by hand only where there is no f16 for the cache either
+        let possible = |kv: &Kv| !matches!((weights, kv), (Weights::F16Packed, Kv::F16));
+        for kv in Kv::ALL.into_iter().filter(possible) {
+            all.extend(HEAD_DIMS.map(|head_dim| Self::NormQkvRope {
+                weights,
+                reduce,
+                rows,
+                kv,
+                head_dim,
+            }));
+        }
+        all
+    }
+
     /// The kernel's stem: the name of its file in every folder.
     #[must_use]
     pub const fn stem(&self) -> &'static str {
         match self {
             Self::Embed { .. } => "embed",
+            Self::EmbedStep { .. } => "embed_step",
             Self::RmsNorm { .. } => "rms_norm",
             Self::Matvec { .. } => "matvec",
+            Self::NormQkvRope { .. } => "norm_qkv_rope",
+            Self::NormGateUp { .. } => "norm_gate_up",
             Self::Matmul { .. } => "matmul",
             Self::MatmulCoop { .. } => "matmul_coop",
             Self::ToF16 => "to_f16",
@@ -327,7 +401,12 @@ impl Variant {
     #[must_use]
     pub const fn needs_f16(&self) -> bool {
         match self {
-            Self::Embed { weights } | Self::Matvec { weights, .. } | Self::Matmul { weights } => matches!(weights, Weights::F16),
+            Self::Embed { weights }
+            | Self::EmbedStep { weights }
+            | Self::Matvec { weights, .. }
+            | Self::NormGateUp { weights, .. }
+            | Self::Matmul { weights } => matches!(weights, Weights::F16),
+            Self::NormQkvRope { weights, kv, .. } => matches!(weights, Weights::F16) || matches!(kv, Kv::F16),
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => matches!(kv, Kv::F16),
             Self::Probe(probe) => probe.needs_f16(),
             Self::Peak(peak) => matches!(peak, Peak::F16 | Peak::Coop { .. }),
@@ -351,7 +430,11 @@ impl Variant {
     #[must_use]
     pub const fn needs_subgroups(&self) -> bool {
         match self {
-            Self::RmsNorm { reduce } | Self::Matvec { reduce, .. } | Self::Argmax { reduce } => reduce.subgroup,
+            Self::RmsNorm { reduce }
+            | Self::Matvec { reduce, .. }
+            | Self::NormQkvRope { reduce, .. }
+            | Self::NormGateUp { reduce, .. }
+            | Self::Argmax { reduce } => reduce.subgroup,
             Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
             Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } => true,
             _ => false,
@@ -373,8 +456,13 @@ impl Variant {
         let sum = |reduce: Reduce| if reduce.subgroup { "reduce_subgroup" } else { "reduce_workgroup" };
         match *self {
             Self::Embed { weights } => vec![weight(weights), "row"],
+            Self::EmbedStep { weights } => vec![weight(weights), "row", "place"],
             Self::RmsNorm { reduce } => vec![sum(reduce)],
             Self::Matvec { weights, reduce, .. } => vec![weight(weights), sum(reduce)],
+            Self::NormQkvRope { weights, reduce, kv, .. } => {
+                vec![weight(weights), sum(reduce), "norm_rows", kv_part(kv), "place", "kv_index"]
+            }
+            Self::NormGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows"],
             Self::Matmul { weights } => vec![weight(weights)],
             Self::MatmulCoop { weights, grid } => vec![weight(weights), grid.tile.part()],
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => {
@@ -392,16 +480,23 @@ impl Variant {
         match *self {
             Self::RmsNorm { reduce } => vec![("WORKGROUP", reduce.workgroup), ("N_SUMS", 1)],
             Self::Argmax { reduce } => vec![("WORKGROUP", reduce.workgroup)],
-            Self::Matvec { reduce, n_tokens, .. } => {
-                let rows = matvec_rows(n_tokens);
-                vec![
-                    ("WORKGROUP", reduce.workgroup),
-                    ("N_ROWS", rows),
-                    ("N_TOKENS", n_tokens),
-                    ("N_SUMS", rows * n_tokens),
-                ]
+            Self::Matvec {
+                reduce, n_tokens, rows, ..
+            } => vec![
+                ("WORKGROUP", reduce.workgroup),
+                ("N_ROWS", rows),
+                ("N_TOKENS", n_tokens),
+                ("N_SUMS", rows * n_tokens),
+            ],
+            Self::NormQkvRope {
+                reduce, rows, head_dim, ..
+            } => {
+                let mut all = norm_rows(reduce, rows);
+                all.extend([("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)]);
+                all
             }
             Self::MatmulCoop { grid, .. } => vec![("SUBGROUP", grid.subgroup), ("GRID_M", grid.side), ("GRID_N", grid.side)],
+            Self::NormGateUp { reduce, rows, .. } => norm_rows(reduce, rows),
             Self::Rope { head_dim, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
             Self::AttentionPrefill { head_dim, group, .. } | Self::AttentionDecode { head_dim, group, .. } => {
                 vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)]

@@ -10,10 +10,13 @@ mod attention_merge; // the join of the splits
 mod attention_prefill; // many rows, in tiles
 mod attention_prefill_coop; // the same on matrix units
 mod embed; // embedding gather
+mod embed_step; // the same for one token, and its place
 mod fill_random; // random weights
 mod matmul; // tiled products
 mod matmul_coop; // products on matrix units
 mod matvec; // products of 1 to 8 rows
+mod norm_gate_up; // one token: norm, gate, up, SwiGLU
+mod norm_qkv_rope; // one token: norm, q, k, v, rotation and cache write
 mod penalty; // repetition penalty
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
@@ -76,10 +79,13 @@ fn kernels(criterion: &mut Criterion) {
     attention_prefill::bench(criterion);
     attention_prefill_coop::bench(criterion);
     embed::bench(criterion);
+    embed_step::bench(criterion);
     fill_random::bench(criterion);
     matmul::bench(criterion);
     matmul_coop::bench(criterion);
     matvec::bench(criterion);
+    norm_gate_up::bench(criterion);
+    norm_qkv_rope::bench(criterion);
     penalty::bench(criterion);
     rms_norm::bench(criterion);
     rope::bench(criterion);

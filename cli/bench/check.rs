@@ -13,19 +13,22 @@ use crate::sampling::hash;
 const N_SAMPLES: usize = 64;
 /// Tokens of the two prompts: the first takes the kernels of prefill, the second those of decode.
 const PROMPTS: [usize; 2] = [40, 5];
+/// Tokens before and with the step that is checked: it stands in the second block of the cache.
+const STEP: usize = 70;
 /// Models of at most this many layers are also run end to end in f64; more would take minutes.
 const MAX_LAYERS: usize = 2;
 
-/// Checks both kinds of kernels; says on standard error what was compared, and fails if anything is off.
+/// Checks the kernels of prompts and of a step; says on standard error what was compared, and fails if anything is off.
 ///
 /// # Errors
 /// When an operation is outside of what rounding explains, naming the worst.
 pub(super) fn run(model: &Arc<Model>, seed: u32) -> Result<()> {
-    let mut session = Session::sized(model, PROMPTS[0] + 1, PROMPTS[0])?;
+    let mut session = Session::sized(model, STEP, PROMPTS[0])?;
     let mut all: Vec<Checked> = Vec::new();
+    let n_valid = model.n_valid() as u64;
+    let ids: Vec<u32> = (0..session.ctx() as u64).map(|i| (hash(seed.into(), i) % n_valid) as u32).collect();
+    all.extend(check::step_operations(&mut session, &ids, N_SAMPLES)?);
     for n_tokens in PROMPTS {
-        let n_valid = model.n_valid() as u64;
-        let ids: Vec<u32> = (0..n_tokens as u64).map(|i| (hash(seed.into(), i) % n_valid) as u32).collect();
         let ids = &ids[..n_tokens.min(session.ctx())];
         all.extend(check::operations(&mut session, ids, N_SAMPLES)?);
         if model.config().n_layers <= MAX_LAYERS {

@@ -2,7 +2,7 @@
 
 use qwgpu_runtime::{
     Elem, Gpu, Matrix, Tensor,
-    kernels::{attention, matmul::Product, matmul_coop, to_f16::Operand},
+    kernels::{attention, embed_step::Place, matmul::Product, matmul_coop, to_f16::Operand},
 };
 
 use crate::{Result, config::Config};
@@ -29,6 +29,8 @@ pub(crate) struct Activations {
     pub(crate) hidden: Tensor,
     /// Rows of the batch, u32 `[n_tokens, 4]`
     pub(crate) rows: Tensor,
+    /// Where the token of a one-token step stands
+    pub(crate) place: Place,
     /// Tiles of prefill attention, u32 `[n_tokens, 2]`
     pub(crate) tiles: Tensor,
     /// Partial results of split attention
@@ -71,7 +73,7 @@ impl Activations {
         let per_token = widths(config).iter().sum::<usize>() + 4 + 2;
         let head = head_rows(batch) * (config.d_model + config.vocab_size);
         let scratch = batch.min(attention::MAX_SPLIT_ROWS) * config.n_heads * attention::MAX_SPLITS * (config.head_dim + 2);
-        4 * (batch * per_token + head + scratch) as u64 + Operand::bytes(batch, operand_width(config))
+        4 * (batch * per_token + head + scratch + Place::words(config.head_dim)) as u64 + Operand::bytes(batch, operand_width(config))
     }
 
     pub(crate) fn new(gpu: &Gpu, config: &Config, batch: usize) -> Result<Self> {
@@ -87,6 +89,7 @@ impl Activations {
             gate_up: f32s("gate and up", d_gate_up)?,
             hidden: f32s("swiglu", d_hidden)?,
             rows: tensor("rows", batch, 4, Elem::U32)?,
+            place: Place::new(gpu, config.head_dim)?,
             tiles: tensor("attention tiles", batch, 2, Elem::U32)?,
             scratch: attention::Scratch::new(gpu, batch, config.n_heads, config.head_dim)?,
             operand: if matmul_coop::grids(gpu.caps()).is_empty() {

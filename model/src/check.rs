@@ -14,6 +14,7 @@ use crate::{
     rope::{attention_factor, inv_freq},
 };
 
+mod step;
 mod whole;
 
 pub use whole::end_to_end;
@@ -85,13 +86,31 @@ impl Picker {
 /// # Errors
 /// As [`Session::trace`].
 pub fn operations(session: &mut Session, ids: &[u32], n_samples: usize) -> Result<Vec<Checked>> {
+    session.rewind(0);
+    next_operations(session, ids, n_samples)
+}
+
+/// The same for a step of one token, the last of `ids`, after the others were fed.
+///
+/// # Errors
+/// As [`Session::feed`].
+pub fn step_operations(session: &mut Session, ids: &[u32], n_samples: usize) -> Result<Vec<Checked>> {
+    let (before, last) = ids.split_at(ids.len().saturating_sub(1));
+    session.rewind(0);
+    if !before.is_empty() {
+        session.feed(before)?;
+    }
+    next_operations(session, last, n_samples)
+}
+
+fn next_operations(session: &mut Session, ids: &[u32], n_samples: usize) -> Result<Vec<Checked>> {
     let n_layers = session.model().config().n_layers;
     let mut layers = vec![0, n_layers / 2, n_layers - 1];
     layers.dedup();
     // a layer's input and output are the residual streams around it
     let mut traced: Vec<usize> = layers.iter().flat_map(|&i| [i, i + 1]).collect();
     traced.dedup();
-    session.rewind(0);
+    let first_pos = session.ids().len();
     let traces = session.trace_layers(ids, Some(&traced))?;
     let model = session.model().clone();
     let mut check = Check {
@@ -99,6 +118,7 @@ pub fn operations(session: &mut Session, ids: &[u32], n_samples: usize) -> Resul
         config: model.config(),
         kv: model.kv(),
         traces: &traces,
+        first_pos,
         n_samples,
         picker: Picker { state: 0 },
         checked: Vec::new(),
@@ -107,14 +127,24 @@ pub fn operations(session: &mut Session, ids: &[u32], n_samples: usize) -> Resul
     for layer in layers {
         let w = &model.weights.layers[layer];
         let norms = [w.input_norm.read_f32(&model.gpu)?, w.post_norm.read_f32(&model.gpu)?];
-        check.norm(layer, "input_norm", (layer, "hidden"), &norms[0]);
-        check.product(layer, "qkv", "input_norm", &w.qkv, Some(&w.qkv_bias), None)?;
-        check.rope(layer);
+        // a step of one token keeps what lies between to itself
+        let fused = !check.has(layer, "input_norm");
+        if fused {
+            check.step_heads(layer, w)?;
+        } else {
+            check.norm(layer, "input_norm", (layer, "hidden"), &norms[0]);
+            check.product(layer, "qkv", "input_norm", &w.qkv, Some(&w.qkv_bias), None)?;
+            check.rope(layer);
+        }
         check.attention(layer);
         check.product(layer, "attn_residual", "attn_context", &w.o, None, Some((layer, "hidden")))?;
-        check.norm(layer, "post_norm", (layer, "attn_residual"), &norms[1]);
-        check.product(layer, "gate_up", "post_norm", &w.gate_up, None, None)?;
-        check.swiglu(layer);
+        if fused {
+            check.step_swiglu(layer, &w.gate_up, &norms[1])?;
+        } else {
+            check.norm(layer, "post_norm", (layer, "attn_residual"), &norms[1]);
+            check.product(layer, "gate_up", "post_norm", &w.gate_up, None, None)?;
+            check.swiglu(layer);
+        }
         check.product(layer, "down", "swiglu", &w.down, None, Some((layer, "attn_residual")))?;
     }
     let final_norm = model.weights.final_norm.read_f32(&model.gpu)?;
@@ -128,12 +158,18 @@ struct Check<'a> {
     config: &'a Config,
     kv: Elem,
     traces: &'a [Trace],
+    /// Position of the first row.
+    first_pos: usize,
     n_samples: usize,
     picker: Picker,
     checked: Vec<Checked>,
 }
 
 impl<'a> Check<'a> {
+    fn has(&self, layer: usize, name: &str) -> bool {
+        self.traces.iter().any(|trace| trace.layer == layer && trace.name == name)
+    }
+
     fn trace(&self, layer: usize, name: &str) -> &'a Trace {
         let trace = self.traces.iter().find(|trace| trace.layer == layer && trace.name == name);
         trace.unwrap_or_else(|| panic!("the forward pass no longer taps {name} in layer {layer}"))
@@ -230,19 +266,20 @@ impl<'a> Check<'a> {
         ];
         for _ in 0..self.n_samples {
             let (t, d) = (self.picker.below(qkv.rows), self.picker.below(c.head_dim));
+            let pos = self.first_pos + t;
             let (head, kv_head) = (self.picker.below(c.n_heads), self.picker.below(c.n_kv_heads));
             let source = |head: usize| &Self::row(qkv, t)[head * c.head_dim..][..c.head_dim];
             // cos and sin carry up to 5 u each (two rounded tables, two products, a sum), both members of the pair take their share
             let half = c.head_dim / 2;
             let pair = |head: &[f32]| 10.0 * U * factor * f64::from(head[d % half]).hypot(f64::from(head[d % half + half]));
-            let turned = rope::reference(source(head), t as u32, &inv_freq, factor)[d];
+            let turned = rope::reference(source(head), pos as u32, &inv_freq, factor)[d];
             checked[0].compare(Self::row(q, t)[head * c.head_dim + d], turned, pair(source(head)));
             let key = source(c.n_heads + kv_head);
-            let turned = rope::reference(key, t as u32, &inv_freq, factor)[d];
-            checked[1].compare(self.cached(k, t, kv_head)[d], turned, pair(key) + self.storage(turned));
+            let turned = rope::reference(key, pos as u32, &inv_freq, factor)[d];
+            checked[1].compare(self.cached(k, pos, kv_head)[d], turned, pair(key) + self.storage(turned));
             let value = f64::from(source(c.n_heads + c.n_kv_heads + kv_head)[d]);
             checked[2].compare(
-                self.cached(v, t, kv_head)[d],
+                self.cached(v, pos, kv_head)[d],
                 value,
                 f64::from(f32::MIN_POSITIVE) + self.storage(value),
             );
@@ -261,9 +298,10 @@ impl<'a> Check<'a> {
                 self.picker.below(c.n_heads),
                 self.picker.below(c.head_dim),
             );
-            let first = c.windows[layer].map_or(0, |window| (t + 1).saturating_sub(window));
+            let last = self.first_pos + t;
+            let first = c.windows[layer].map_or(0, |window| (last + 1).saturating_sub(window));
             let gather = |cache: &'a Trace| -> Vec<f32> {
-                (first..=t)
+                (first..=last)
                     .flat_map(|pos| self.cached(cache, pos, head / c.group_size()))
                     .copied()
                     .collect()
@@ -278,7 +316,7 @@ impl<'a> Check<'a> {
             checked.compare(
                 Self::row(out, t)[head * c.head_dim + d],
                 expected,
-                2.0 * score * largest + sum_tolerance(t + 1, largest),
+                2.0 * score * largest + sum_tolerance(last + 1, largest),
             );
         }
         self.checked.push(checked);

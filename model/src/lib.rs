@@ -34,6 +34,7 @@ pub mod check;
 pub mod checkpoint;
 mod choose;
 pub mod config;
+mod decode;
 pub mod demo;
 pub mod error;
 mod generate;

@@ -21,8 +21,10 @@ impl MemoryPlan {
     pub fn new(config: &Config, dtype: DType, kv: Elem, ctx: usize, batch: usize) -> Self {
         let qkv = config.q_width() + 2 * config.kv_width();
         let vectors = (config.n_layers * (2 * config.d_model + qkv) + config.d_model) as u64;
+        // a step of one token has the input norm and the bias in one more tensor
+        let joined = (config.n_layers * (config.d_model + qkv)) as u64;
         Self {
-            weights: (config.n_parameters() - vectors) * dtype.bytes() as u64 + vectors * 4,
+            weights: (config.n_parameters() - vectors) * dtype.bytes() as u64 + (vectors + joined) * 4,
             kv_cache: KvCache::bytes(config, ctx, kv),
             activations: Activations::bytes(config, batch),
         }

@@ -1,7 +1,7 @@
 //! Qwen2's forward pass, top to bottom as in the paper (arXiv 2407.10671): embed, decoder layers, final norm, head.
 //!
 //! Pre-norm decoder with grouped-query attention, rotary positions, biases on q, k and v, and SwiGLU. Every line is one kernel and
-//! ends with the shape of what it leaves. The residual stream `x`, norms, softmax and all sums are f32: Qwen2 has activations beyond
+//! ends with the shape of what it leaves. A single token takes the same way in fewer dispatches ([`crate::decode`]). The residual stream `x`, norms, softmax and all sums are f32: Qwen2 has activations beyond
 //! f16's range. Taps are free unless the pass records them.
 
 use qwgpu_runtime::{
@@ -34,6 +34,9 @@ pub(crate) struct Forward<'a> {
 impl Forward<'_> {
     /// Runs the batch whose rows lie in `activations.rows` through all layers; leaves the residual stream in `activations.x`.
     pub(crate) fn layers(&self, p: &mut Pass<'_>, n_tokens: usize, plan: &Plan) -> Result<()> {
+        if n_tokens == 1 && self.can_step() {
+            return self.step(p, plan);
+        }
         let x = self.activations.x.narrow(n_tokens);
         let rows = self.activations.rows.narrow(n_tokens);
         self.kernels.embed.dispatch(p, &self.weights.embed, &rows, &x); // [n_tokens, d_model]
@@ -57,24 +60,36 @@ impl Forward<'_> {
     fn attention(&self, p: &mut Pass<'_>, i: usize, w: &LayerWeights, x: &Tensor, plan: &Plan) -> Result<()> {
         let (k, a) = (self.kernels, self.activations);
         let n_tokens = x.rows();
-        let [normed, qkv, q, context] = [&a.normed, &a.qkv, &a.q, &a.context].map(|t| t.narrow(n_tokens));
+        let [normed, qkv, q] = [&a.normed, &a.qkv, &a.q].map(|t| t.narrow(n_tokens));
         let rows = a.rows.narrow(n_tokens);
-        let paging = self.cache.paging(&rows);
         let cache = &self.cache.layers[i];
 
         k.rms_norm.dispatch(p, x, 0, &w.input_norm, self.config.rms_norm_eps, &normed); // [n_tokens, d_model]
         p.tap(i, "input_norm", &normed)?;
         k.matmul.dispatch(p, &a.product(&w.qkv, &normed, Some(&w.qkv_bias), &qkv)); // [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]
         p.tap(i, "qkv", &qkv)?;
-        k.rope.dispatch(p, &qkv, self.rope_table, paging, &q, cache); // [n_tokens, n_heads * head_dim]; k and v into the cache
-        p.tap(i, "q_rope", &q)?;
+        k.rope.dispatch(p, &qkv, self.rope_table, self.cache.paging(&rows), &q, cache); // [n_tokens, n_heads * head_dim]; k and v into the cache
+        self.tap_heads(p, i, &q)?;
+        self.attend(p, i, w, x, &q, plan)
+    }
+
+    pub(crate) fn tap_heads(&self, p: &mut Pass<'_>, i: usize, q: &Tensor) -> Result<()> {
+        let cache = &self.cache.layers[i];
+        p.tap(i, "q_rope", q)?;
         p.tap(i, "k_cache", &cache.k)?;
         p.tap(i, "v_cache", &cache.v)?;
+        Ok(())
+    }
+
+    /// `x += o(attention(q, cache))`
+    pub(crate) fn attend(&self, p: &mut Pass<'_>, i: usize, w: &LayerWeights, x: &Tensor, q: &Tensor, plan: &Plan) -> Result<()> {
+        let (k, a) = (self.kernels, self.activations);
+        let (context, rows) = (a.context.narrow(q.rows()), a.rows.narrow(q.rows()));
         let scale = 1.0 / (self.config.head_dim as f32).sqrt();
         let query = Query {
-            q: &q,
-            cache,
-            paging,
+            q,
+            cache: &self.cache.layers[i],
+            paging: self.cache.paging(&rows),
             window: self.config.windows[i],
             scale,
         };

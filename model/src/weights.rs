@@ -19,6 +19,8 @@ pub(crate) struct LayerWeights {
     pub(crate) qkv: Matrix,
     /// `[1, (n_heads + 2 n_kv_heads) * head_dim]`
     pub(crate) qkv_bias: Tensor,
+    /// Both of these vectors joined, for the kernel that has one binding for them: `[1, d_model + (n_heads + 2 n_kv_heads) * head_dim]`
+    pub(crate) input_norm_and_bias: Tensor,
     /// `[d_model, n_heads * head_dim]`
     pub(crate) o: Matrix,
     /// `[1, d_model]`
@@ -67,7 +69,7 @@ impl Loader<'_> {
         check_shapes(self.checkpoint, config)?;
         let embed = self.matrix("embedding", d_model, &[("model.embed_tokens.weight", vocab)])?;
         let layers = (0..config.n_layers).map(|i| self.layer(config, i)).collect::<Result<_>>()?;
-        let final_norm = self.vector("final norm", &["model.norm.weight"], &[d_model])?;
+        let final_norm = vector(self.gpu, "final norm", &self.values(&["model.norm.weight"], &[d_model])?)?;
         let head = match config.tie_word_embeddings {
             true => None,
             false => Some(self.matrix("head", d_model, &[("lm_head.weight", vocab)])?),
@@ -88,12 +90,19 @@ impl Loader<'_> {
         let [q_w, k_w, v_w] = ["q", "k", "v"].map(|p| name(&format!("self_attn.{p}_proj.weight")));
         let [q_b, k_b, v_b] = ["q", "k", "v"].map(|p| name(&format!("self_attn.{p}_proj.bias")));
         let (gate, up) = (name("mlp.gate_proj.weight"), name("mlp.up_proj.weight"));
+        let input_norm = self.values(&[&name("input_layernorm.weight")], &[d_model])?;
+        let qkv_bias = self.values(&[&q_b, &k_b, &v_b], &[q, kv, kv])?;
         Ok(LayerWeights {
-            input_norm: self.vector("input norm", &[&name("input_layernorm.weight")], &[d_model])?,
+            input_norm: vector(self.gpu, "input norm", &input_norm)?,
+            qkv_bias: vector(self.gpu, "qkv bias", &qkv_bias)?,
+            input_norm_and_bias: vector(self.gpu, "input norm and qkv bias", &[input_norm, qkv_bias].concat())?,
             qkv: self.matrix("qkv", d_model, &[(&q_w, q), (&k_w, kv), (&v_w, kv)])?,
-            qkv_bias: self.vector("qkv bias", &[&q_b, &k_b, &v_b], &[q, kv, kv])?,
             o: self.matrix("o", q, &[(&name("self_attn.o_proj.weight"), d_model)])?,
-            post_norm: self.vector("post norm", &[&name("post_attention_layernorm.weight")], &[d_model])?,
+            post_norm: vector(
+                self.gpu,
+                "post norm",
+                &self.values(&[&name("post_attention_layernorm.weight")], &[d_model])?,
+            )?,
             gate_up: self.matrix("gate and up", d_model, &[(&gate, d_ff), (&up, d_ff)])?,
             down: self.matrix("down", d_ff, &[(&name("mlp.down_proj.weight"), d_model)])?,
         })
@@ -124,14 +133,14 @@ impl Loader<'_> {
     }
 
     /// Norm weights and biases, joined and widened to f32: they are small, and read once a row.
-    fn vector(&mut self, label: &str, names: &[&str], lengths: &[usize]) -> Result<Tensor> {
+    fn values(&mut self, names: &[&str], lengths: &[usize]) -> Result<Vec<f32>> {
         let mut values = Vec::new();
         for (name, length) in names.iter().zip(lengths) {
             let view = self.checkpoint.tensor_of(name, &[*length])?;
             values.extend(widen(view.dtype, view.data));
             self.advance(view.data.len() as u64)?;
         }
-        Ok(Tensor::from_f32(self.gpu, label, 1, values.len(), &values)?)
+        Ok(values)
     }
 
     fn advance(&mut self, bytes: u64) -> Result<()> {
@@ -146,6 +155,11 @@ impl Loader<'_> {
             Err(Error::Cancelled)
         }
     }
+}
+
+/// A row of f32 on the GPU.
+fn vector(gpu: &Gpu, label: &str, values: &[f32]) -> Result<Tensor> {
+    Ok(Tensor::from_f32(gpu, label, 1, values.len(), values)?)
 }
 
 /// Finds every tensor and its shape before the first byte is uploaded: a broken checkpoint fails at once.
@@ -188,13 +202,14 @@ pub(crate) fn random(gpu: &std::sync::Arc<Gpu>, config: &Config, dtype: DType, s
     };
     let (d, f, q) = (config.d_model, config.d_ff, config.q_width());
     let qkv = q + 2 * config.kv_width();
-    let constant = |label: &str, n: usize, value: f32| Tensor::from_f32(gpu, label, 1, n, &vec![value; n]);
+    let constant = |label: &str, n: usize, value: f32| vector(gpu, label, &vec![value; n]);
     let embed = matrix("embedding", config.vocab_size, d)?;
     let mut layer = || -> Result<LayerWeights> {
         Ok(LayerWeights {
             input_norm: constant("input norm", d, 1.0)?,
             qkv: matrix("qkv", qkv, d)?,
             qkv_bias: constant("qkv bias", qkv, 0.125)?,
+            input_norm_and_bias: vector(gpu, "input norm and qkv bias", &[vec![1.0; d], vec![0.125; qkv]].concat())?,
             o: matrix("o", d, q)?,
             post_norm: constant("post norm", d, 1.0)?,
             gate_up: matrix("gate and up", 2 * f, d)?,

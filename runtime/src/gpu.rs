@@ -14,6 +14,7 @@ use crate::{
     AdapterInfo, Caps, Error, GpuOptions, Result, Submission,
     adapter::choose,
     buffer::{Buffer, DeadBuffers},
+    counts::{Counters, Counts, count},
     pipeline::{BindKey, Pipeline},
     self_test::{self, Distrust},
 };
@@ -39,6 +40,7 @@ pub struct Gpu {
     failure: Arc<Mutex<Option<Error>>>,
     next_buffer: AtomicU64,
     allocated: Arc<AtomicU64>,
+    pub(crate) counters: Counters,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -111,6 +113,7 @@ impl Gpu {
             failure,
             next_buffer: AtomicU64::new(0),
             allocated: Arc::default(),
+            counters: Counters::default(),
         })
     }
 
@@ -130,6 +133,12 @@ impl Gpu {
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
         self.allocated.load(Ordering::Relaxed)
+    }
+
+    /// What the device has been asked for so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counters.read()
     }
 
     /// A new zeroed buffer of `bytes`, rounded up to 16, for storage and copies.
@@ -185,6 +194,7 @@ impl Gpu {
 
     /// `create_buffer` with wgpu's out-of-memory and validation errors as [`Error::OutOfMemory`].
     pub(crate) fn guarded_buffer(&self, descriptor: &wgpu::BufferDescriptor<'_>) -> Result<wgpu::Buffer> {
+        count(&self.counters.buffers);
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let raw = self.device.create_buffer(descriptor);
@@ -207,6 +217,7 @@ impl Gpu {
         if let Some(pipeline) = lock(&self.pipelines).get(&variant) {
             return Ok(pipeline.clone());
         }
+        count(&self.counters.pipelines);
         let pipeline = Arc::new(Pipeline::new(self, variant)?);
         Ok(lock(&self.pipelines).entry(variant).or_insert(pipeline).clone())
     }
@@ -239,7 +250,11 @@ impl Gpu {
         if !dead.is_empty() {
             groups.retain(|key, _| !key.uses_any(&dead));
         }
-        groups.entry(key).or_insert_with(|| pipeline.bind(&self.device, buffers)).clone()
+        let bind = || {
+            count(&self.counters.bind_groups);
+            pipeline.bind(&self.device, buffers)
+        };
+        groups.entry(key).or_insert_with(bind).clone()
     }
 
     /// Waits until everything submitted has run.

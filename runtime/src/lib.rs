@@ -12,6 +12,7 @@
 mod adapter;
 mod buffer;
 mod caps;
+mod counts;
 mod dtype;
 mod error;
 mod gpu;
@@ -25,6 +26,7 @@ mod transfer;
 
 pub use adapter::{AdapterInfo, GpuOptions, list_adapters};
 pub use caps::{Caps, CoopShape, Disabled};
+pub use counts::Counts;
 pub use dtype::DType;
 pub use error::{Error, Result};
 pub use gpu::Gpu;

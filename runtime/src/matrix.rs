@@ -150,6 +150,12 @@ impl Matrix {
         }
     }
 
+    /// Whether one binding holds all of it: kernels that join rows from far apart need that.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.parts.len() == 1
+    }
+
     /// The elements as they lie in memory, if in one part: u32 `[rows, words of a row]`.
     pub(crate) fn whole_as_words(&self) -> Option<Tensor> {
         let [part] = self.parts.as_slice() else { return None };

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bytemuck::NoUninit;
 
-use crate::{Error, Gpu, Result, buffer::Buffer, pipeline::Pipeline, tensor::Tensor, transfer::Staging};
+use crate::{Error, Gpu, Result, buffer::Buffer, counts::count, pipeline::Pipeline, tensor::Tensor, transfer::Staging};
 
 /// Timestamps that one query set can hold (WebGPU's limit), two for each dispatch.
 const MAX_QUERIES: u32 = 4096;
@@ -170,6 +170,7 @@ impl<'g> Pass<'g> {
         compute.set_immediates(0, bytemuck::bytes_of(params));
         compute.dispatch_workgroups(grid[0], grid[1], grid[2]);
         self.n_dispatches += 1;
+        count(&self.gpu.counters.dispatches);
     }
 
     /// Starts a compute pass with timestamps around it: the one form that every backend offers.

@@ -2,7 +2,7 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use crate::{Error, Gpu, Result, Submission, buffer::Buffer};
+use crate::{Error, Gpu, Result, Submission, buffer::Buffer, counts::count};
 
 /// Upload slice: small enough that wgpu's staging copies stay a few tens of MiB, large enough to run at full speed.
 const SLICE: usize = 16 << 20;
@@ -12,6 +12,7 @@ const CALLBACK: Duration = Duration::from_secs(10);
 
 /// Writes `bytes` at `offset`, padded with zeros to a multiple of four as the API demands.
 pub(crate) fn write(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: &[u8]) {
+    count(&gpu.counters.uploads);
     let whole = bytes.len() / 4 * 4;
     let offset = buffer.offset + offset;
     for (i, slice) in bytes[..whole].chunks(SLICE).enumerate() {

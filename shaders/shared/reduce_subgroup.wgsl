@@ -30,3 +30,13 @@ fn sum_partials(sum: u32, inv: Invocation) -> f32 {
     }
     return total;
 }
+
+// Three of them at once: their loads do not wait for each other.
+fn sum_three_partials(sums: vec3<u32>, inv: Invocation) -> vec3<f32> {
+    let first = sums * PARTIALS;
+    var total = vec3<f32>();
+    for (var j = 0u; j < inv.n_subgroups; j++) {
+        total += vec3<f32>(sh_partials[first.x + j], sh_partials[first.y + j], sh_partials[first.z + j]);
+    }
+    return total;
+}

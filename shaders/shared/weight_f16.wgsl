@@ -1,4 +1,5 @@
-// Weights as f16, for adapters with the f16 type. Every weight_*.wgsl defines the same: binding 0, `Weight8`, `weight8(i)`.
+// Weights as f16, for adapters with the f16 type. Every weight_*.wgsl defines the same: binding 0, `Weight8`, `weight8(i)`,
+// and its two halves `packed8(i)` and `widened8(packed)`.
 
 @group(0) @binding(0) var<storage, read> weights: array<vec4<f16>>;
 
@@ -8,7 +9,21 @@ struct Weight8 {
     hi: vec4<f32>,
 }
 
+// The same as they are stored: what an invocation holds that fetches ahead.
+struct Packed8 {
+    lo: vec4<f16>,
+    hi: vec4<f16>,
+}
+
 // Elements 8 i to 8 i + 7 of the row-major matrix.
+fn packed8(i: u32) -> Packed8 {
+    return Packed8(weights[2u * i], weights[2u * i + 1u]);
+}
+
+fn widened8(w: Packed8) -> Weight8 {
+    return Weight8(vec4<f32>(w.lo), vec4<f32>(w.hi));
+}
+
 fn weight8(i: u32) -> Weight8 {
-    return Weight8(vec4<f32>(weights[2u * i]), vec4<f32>(weights[2u * i + 1u]));
+    return widened8(packed8(i));
 }

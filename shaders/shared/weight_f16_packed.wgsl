@@ -1,5 +1,5 @@
 // Weights as f16, two in each u32, for adapters without the f16 type. Every weight_*.wgsl defines the same: binding 0, `Weight8`,
-// `weight8(i)`.
+// `weight8(i)`, and its two halves `packed8(i)` and `widened8(packed)`.
 
 @group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
 
@@ -9,11 +9,21 @@ struct Weight8 {
     hi: vec4<f32>,
 }
 
+// The same as they are stored: what an invocation holds that fetches ahead.
+alias Packed8 = vec4<u32>;
+
 // Elements 8 i to 8 i + 7 of the row-major matrix: one 16-byte load.
-fn weight8(i: u32) -> Weight8 {
-    let w = weights[i];
+fn packed8(i: u32) -> Packed8 {
+    return weights[i];
+}
+
+fn widened8(w: Packed8) -> Weight8 {
     return Weight8(
         vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y)),
         vec4<f32>(unpack2x16float(w.z), unpack2x16float(w.w)),
     );
+}
+
+fn weight8(i: u32) -> Weight8 {
+    return widened8(packed8(i));
 }

@@ -8,8 +8,11 @@ use super::*;
 fn fields(variant: &Variant) -> &'static [(&'static str, &'static str)] {
     match variant {
         Variant::Embed { .. } => embed::Params::FIELDS,
+        Variant::EmbedStep { .. } => embed_step::Params::FIELDS,
         Variant::RmsNorm { .. } => rms_norm::Params::FIELDS,
         Variant::Matvec { .. } => matvec::Params::FIELDS,
+        Variant::NormQkvRope { .. } => norm_qkv_rope::Params::FIELDS,
+        Variant::NormGateUp { .. } => norm_gate_up::Params::FIELDS,
         Variant::Matmul { .. } => matmul::Params::FIELDS,
         Variant::MatmulCoop { .. } => matmul_coop::Params::FIELDS,
         Variant::ToF16 => to_f16::Params::FIELDS,

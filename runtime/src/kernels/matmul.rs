@@ -10,6 +10,7 @@ use super::{
     Handle, PerDType,
     matmul_coop::MatmulCoop,
     matvec::{MAX_TOKENS, Matvec},
+    share::Share,
     to_f16::Operand,
     weights_format,
 };
@@ -100,8 +101,8 @@ impl Matmul {
         })
     }
 
-    /// Compiles the mat-vec alone, with so many invocations to a workgroup whatever suits the adapter, and only what takes
-    /// `n_tokens`: the way tests reach each of its forms.
+    /// Compiles the mat-vec alone, with this share of a workgroup whatever suits the adapter, and only what takes `n_tokens`: the way
+    /// tests reach each of its forms. For several tokens there is one number of rows, [`qwgpu_shaders::matvec_rows`].
     ///
     /// # Errors
     /// As [`Matmul::new`].
@@ -109,9 +110,9 @@ impl Matmul {
     /// # Panics
     /// When the mat-vec does not take so many tokens.
     #[track_caller]
-    pub fn matvec_only(gpu: &Gpu, dtype: DType, workgroup: u32, n_tokens: usize) -> Result<Self> {
+    pub fn matvec_only(gpu: &Gpu, dtype: DType, share: Share, n_tokens: usize) -> Result<Self> {
         Ok(Self {
-            matvec: PerDType::new(&[dtype], |dtype| Matvec::with_workgroup(gpu, dtype, workgroup, n_tokens))?,
+            matvec: PerDType::new(&[dtype], |dtype| Matvec::with_share(gpu, dtype, share, n_tokens))?,
             tiled: PerDType::new(&[], |dtype| tiled(gpu, dtype))?,
             coop: None,
         })

@@ -30,14 +30,18 @@ pub mod attention_merge;
 pub mod attention_prefill;
 pub mod attention_prefill_coop;
 pub mod embed;
+pub mod embed_step;
 pub mod fill_random;
 pub mod matmul;
 pub mod matmul_coop;
 pub mod matvec;
+pub mod norm_gate_up;
+pub mod norm_qkv_rope;
 pub mod peak;
 pub mod penalty;
 pub mod rms_norm;
 pub mod rope;
+pub mod share;
 pub mod silu_mul;
 pub mod to_f16;
 pub mod topk;
@@ -46,8 +50,11 @@ pub mod topk;
 pub(crate) const fn bindings(variant: &Variant) -> &'static [Access] {
     match variant {
         Variant::Embed { .. } => embed::BINDINGS,
+        Variant::EmbedStep { .. } => embed_step::BINDINGS,
         Variant::RmsNorm { .. } => rms_norm::BINDINGS,
         Variant::Matvec { .. } => matvec::BINDINGS,
+        Variant::NormQkvRope { .. } => norm_qkv_rope::BINDINGS,
+        Variant::NormGateUp { .. } => norm_gate_up::BINDINGS,
         Variant::Matmul { .. } => matmul::BINDINGS,
         Variant::MatmulCoop { .. } => matmul_coop::BINDINGS,
         Variant::ToF16 => to_f16::BINDINGS,
@@ -144,10 +151,16 @@ pub struct KernelOptions {
 pub struct Kernels {
     /// Embedding gather.
     pub embed: embed::Embed,
+    /// Embedding of one token, and its place.
+    pub embed_step: embed_step::EmbedStep,
     /// RMS norm.
     pub rms_norm: rms_norm::RmsNorm,
     /// Matrix products of any number of rows.
     pub matmul: matmul::Matmul,
+    /// Norm, q, k and v, rotation and cache write of one token.
+    pub norm_qkv_rope: norm_qkv_rope::NormQkvRope,
+    /// Norm, gate and up, SwiGLU of one token.
+    pub norm_gate_up: norm_gate_up::NormGateUp,
     /// Rotary embedding and cache write.
     pub rope: rope::Rope,
     /// Attention of any number of rows.
@@ -170,8 +183,11 @@ impl Kernels {
     pub fn new(gpu: &Gpu, options: &KernelOptions) -> Result<Self> {
         Ok(Self {
             embed: embed::Embed::new(gpu, &options.dtypes)?,
+            embed_step: embed_step::EmbedStep::new(gpu, &options.dtypes)?,
             rms_norm: rms_norm::RmsNorm::new(gpu)?,
             matmul: matmul::Matmul::new(gpu, &options.dtypes)?,
+            norm_qkv_rope: norm_qkv_rope::NormQkvRope::new(gpu, &options.dtypes, options.kv, options.head_dim)?,
+            norm_gate_up: norm_gate_up::NormGateUp::new(gpu, &options.dtypes)?,
             rope: rope::Rope::new(gpu, options.kv, options.head_dim)?,
             attention: attention::Attention::new(gpu, options.kv, options.head_dim, options.group_size)?,
             silu_mul: silu_mul::SiluMul::new(gpu)?,

@@ -49,6 +49,11 @@ impl SiluMul {
 /// The definition, for one element.
 #[must_use]
 pub fn reference(gate: f32, up: f32) -> f64 {
-    let gate = f64::from(gate);
-    gate / (1.0 + (-gate).exp()) * f64::from(up)
+    silu(f64::from(gate)) * f64::from(up)
+}
+
+/// The sigmoid linear unit (Elfwing et al. 2018).
+#[must_use]
+pub fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
 }

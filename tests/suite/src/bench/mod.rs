@@ -13,10 +13,13 @@ mod attention_prefill_coop;
 mod ceilings;
 mod data;
 mod embed;
+mod embed_step;
 mod fill_random;
 mod matmul;
 mod matmul_coop;
 mod matvec;
+mod norm_gate_up;
+mod norm_qkv_rope;
 mod penalty;
 mod rms_norm;
 mod rope;
@@ -90,17 +93,20 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 16] = [
+pub const KERNELS: [&str; 19] = [
     "argmax",
     "attention_decode",
     "attention_merge",
     "attention_prefill",
     "attention_prefill_coop",
     "embed",
+    "embed_step",
     "fill_random",
     "matmul",
     "matmul_coop",
     "matvec",
+    "norm_gate_up",
+    "norm_qkv_rope",
     "penalty",
     "rms_norm",
     "rope",
@@ -122,10 +128,13 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "attention_prefill" => attention_prefill::cases(gpu),
         "attention_prefill_coop" => attention_prefill_coop::cases(gpu),
         "embed" => embed::cases(gpu),
+        "embed_step" => embed_step::cases(gpu),
         "fill_random" => fill_random::cases(gpu),
         "matmul" => matmul::cases(gpu),
         "matmul_coop" => matmul_coop::cases(gpu),
         "matvec" => matvec::cases(gpu),
+        "norm_gate_up" => norm_gate_up::cases(gpu),
+        "norm_qkv_rope" => norm_qkv_rope::cases(gpu),
         "penalty" => penalty::cases(),
         "rms_norm" => rms_norm::cases(gpu),
         "rope" => rope::cases(gpu),

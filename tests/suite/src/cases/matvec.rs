@@ -1,6 +1,6 @@
 //! Mat-vec: every weight type, workgroup and token count, sizes around every step of rows and columns, epilogues, split matrices.
 
-use qwgpu_runtime::DType;
+use qwgpu_runtime::{DType, kernels::share::Share};
 
 use super::{
     models,
@@ -10,8 +10,21 @@ use crate::{Case, Scale, fill::Fill};
 
 /// The workgroups that the kernel is compiled for: an adapter's own choice is one of them.
 const WORKGROUPS: [u32; 2] = [32, 64];
-/// The same for one token.
-const WIDE_WORKGROUPS: [u32; 2] = [128, 256];
+/// Every share of a workgroup for one token, but for those of the workgroups above.
+const SHARES: [Share; 8] = [
+    share(128, 4),
+    share(64, 2),
+    share(128, 1),
+    share(256, 4),
+    share(64, 1),
+    share(256, 2),
+    share(128, 2),
+    share(256, 1),
+];
+
+const fn share(workgroup: u32, rows: u32) -> Share {
+    Share { workgroup, rows }
+}
 const MAX_TOKENS: usize = 8;
 /// Around the 4 or 2 rows of a workgroup, and primes.
 const ROWS: [usize; 11] = [13, 1, 2, 67, 3, 4, 31, 5, 7, 8, 9];
@@ -28,11 +41,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
             cases.extend(edges(kernel, dtype));
             cases.extend(hard_values(kernel, dtype));
         }
-        cases.extend(
-            WIDE_WORKGROUPS
-                .into_iter()
-                .flat_map(|workgroup| wide(Kernel::Matvec(workgroup), dtype)),
-        );
+        cases.extend(SHARES.into_iter().flat_map(|share| step(share, dtype)));
         cases.extend(splits(Kernel::Matvec(64), dtype)); // the host splits alike for both
         for n_tokens in 1..=MAX_TOKENS {
             let shape = Shape::new(Kernel::Chosen, dtype, [n_tokens + 17, 328, n_tokens]).epilogue(n_tokens);
@@ -82,12 +91,14 @@ fn edges(kernel: Kernel, dtype: DType) -> Vec<Case> {
     cases
 }
 
-/// One token and many invocations to a row: every number of rows, and columns that leave most invocations without work.
-fn wide(kernel: Kernel, dtype: DType) -> Vec<Case> {
+/// One token: every number of rows, and columns that leave most invocations of a wide workgroup without work.
+fn step(share: Share, dtype: DType) -> Vec<Case> {
     let columns = COLS.into_iter().chain([4864, 2056]);
     let case = |(i, cols): (usize, usize)| {
-        let shape = Shape::new(kernel, dtype, [ROWS[i % ROWS.len()], cols, 1]).epilogue(i);
-        shape.case().quick(matches!((kernel, dtype), (Kernel::Matvec(128), DType::BF16)))
+        let shape = Shape::new(Kernel::Step(share), dtype, [ROWS[i % ROWS.len()], cols, 1]).epilogue(i);
+        shape
+            .case()
+            .quick(dtype == DType::BF16 && (share == SHARES[0] || share == SHARES[1] && i < 4))
     };
     columns.enumerate().map(case).collect()
 }

@@ -4,12 +4,16 @@ mod argmax;
 mod attention;
 mod attention_merge;
 mod embed;
+mod embed_step;
 mod fill_random;
 mod matmul;
 mod matmul_coop;
 mod matvec;
 mod model;
 mod models;
+mod norm_gate_up;
+mod norm_qkv_rope;
+mod normed;
 mod penalty;
 mod product;
 mod rms_norm;
@@ -30,11 +34,14 @@ pub fn all(scale: Scale) -> Vec<Case> {
         attention::cases(scale),
         attention_merge::cases(),
         embed::cases(scale),
+        embed_step::cases(),
         fill_random::cases(scale),
         matmul::cases(scale),
         matmul_coop::cases(scale),
         matvec::cases(scale),
         model::cases(),
+        norm_gate_up::cases(scale),
+        norm_qkv_rope::cases(scale),
         penalty::cases(),
         rms_norm::cases(),
         rope::cases(),

@@ -9,6 +9,7 @@ use qwgpu_runtime::{
         matmul::{self, Matmul, Product},
         matmul_coop,
         matvec::MAX_TOKENS,
+        share::Share,
         to_f16::{self, Operand},
     },
     narrow, widen,
@@ -33,8 +34,10 @@ const MAX_READS: usize = 64;
 /// Who computes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
-    /// The mat-vec, with so many invocations to a workgroup.
+    /// The mat-vec, with so many invocations to a workgroup, which owns as many rows as it may.
     Matvec(u32),
+    /// The mat-vec for one token, shared out like this.
+    Step(Share),
     /// The tiled product, for however few tokens.
     Tiled,
     /// The product on matrix units, for however few tokens, with so many subgroups to each side of a tile.
@@ -94,6 +97,7 @@ impl Shape {
     fn name(&self) -> String {
         let kernel = match self.kernel {
             Kernel::Matvec(workgroup) => format!("workgroup {workgroup}, "),
+            Kernel::Step(share) => format!("workgroup {} of {} rows, ", share.workgroup, share.rows),
             Kernel::Tiled => String::new(),
             Kernel::Coop(side) => format!("{side} x {side} subgroups, "),
             Kernel::Chosen => "as chosen, ".into(),
@@ -117,7 +121,7 @@ impl Shape {
 
     const fn is_matvec(&self) -> bool {
         match self.kernel {
-            Kernel::Matvec(_) => true,
+            Kernel::Matvec(_) | Kernel::Step(_) => true,
             Kernel::Tiled | Kernel::Coop(_) => false,
             Kernel::Chosen => self.n_tokens <= MAX_TOKENS,
         }
@@ -127,7 +131,7 @@ impl Shape {
         match self.kernel {
             Kernel::Coop(_) => true,
             Kernel::Chosen => self.n_tokens > MAX_TOKENS && !matmul_coop::grids(gpu.caps()).is_empty(),
-            Kernel::Matvec(_) | Kernel::Tiled => false,
+            Kernel::Matvec(_) | Kernel::Step(_) | Kernel::Tiled => false,
         }
     }
 
@@ -180,13 +184,13 @@ impl Shape {
 }
 
 /// Weights on the device with a row of NaN behind them, and the way to know them.
-struct Weights {
-    matrix: Matrix,
+pub(super) struct Weights {
+    pub(super) matrix: Matrix,
     host: Option<Vec<f32>>,
 }
 
 impl Weights {
-    fn new(gpu: &Gpu, s: &Shape) -> Result<Self, Failure> {
+    pub(super) fn new(gpu: &Gpu, s: &Shape) -> Result<Self, Failure> {
         let whole = Matrix::new(gpu, "weights", s.rows + 1, s.cols, s.dtype)?;
         let matrix = whole.narrow(s.rows);
         let poison = vec![f32::NAN; s.cols];
@@ -207,7 +211,7 @@ impl Weights {
         Ok(Self { matrix, host })
     }
 
-    fn row(&self, gpu: &Gpu, row: usize) -> Result<Cow<'_, [f32]>, Failure> {
+    pub(super) fn row(&self, gpu: &Gpu, row: usize) -> Result<Cow<'_, [f32]>, Failure> {
         let cols = self.matrix.cols();
         match &self.host {
             Some(values) => Ok(Cow::Borrowed(&values[row * cols..][..cols])),
@@ -229,7 +233,7 @@ fn sampled(s: &Shape) -> (Vec<usize>, Vec<usize>) {
 }
 
 /// The smallest normal number of a type: below it, adapters may flush to zero.
-const fn min_normal(dtype: DType) -> f32 {
+pub(super) const fn min_normal(dtype: DType) -> f32 {
     match dtype {
         DType::F32 | DType::BF16 => f32::MIN_POSITIVE,
         DType::F16 => 6.103_515_6e-5,
@@ -269,7 +273,11 @@ fn halves_bound(weights: &[f32], x: &[f32]) -> f64 {
 
 fn compile(gpu: &Gpu, s: &Shape) -> qwgpu_runtime::Result<Matmul> {
     match s.kernel {
-        Kernel::Matvec(workgroup) => Matmul::matvec_only(gpu, s.dtype, workgroup, s.n_tokens),
+        Kernel::Matvec(workgroup) => {
+            let rows = if s.n_tokens <= 2 { 4 } else { 2 };
+            Matmul::matvec_only(gpu, s.dtype, Share { workgroup, rows }, s.n_tokens)
+        }
+        Kernel::Step(share) => Matmul::matvec_only(gpu, s.dtype, share, s.n_tokens),
         Kernel::Tiled => Matmul::tiled_only(gpu, s.dtype),
         Kernel::Coop(side) => {
             let grid = matmul_coop::grids(gpu.caps()).into_iter().find(|grid| grid.side == side);
@@ -285,7 +293,7 @@ fn run(gpu: &Gpu, s: &Shape, product: &Product<'_>) -> qwgpu_runtime::Result<()>
     match s.kernel {
         Kernel::Tiled => kernel.dispatch_tiled(&mut pass, product),
         Kernel::Coop(_) => kernel.dispatch_coop(&mut pass, product),
-        Kernel::Matvec(_) | Kernel::Chosen => kernel.dispatch(&mut pass, product),
+        Kernel::Matvec(_) | Kernel::Step(_) | Kernel::Chosen => kernel.dispatch(&mut pass, product),
     }
     pass.submit();
     Ok(())

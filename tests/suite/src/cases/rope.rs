@@ -165,7 +165,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// The table up to the largest of the positions.
-fn table(gpu: &Gpu, inv_freq: &[f64], factor: f64, max: usize) -> qwgpu_runtime::Result<Tensor> {
+pub(super) fn table(gpu: &Gpu, inv_freq: &[f64], factor: f64, max: usize) -> qwgpu_runtime::Result<Tensor> {
     let low = (0..LOW).map(|l| (l, factor));
     let high = (0..=max / LOW).map(|h| (h * LOW, 1.0));
     let angles = low.chain(high).flat_map(|(pos, scale)| {
@@ -277,7 +277,7 @@ fn copied(head: &[f32]) -> Vec<Expected> {
 }
 
 /// What the cache's type makes of it; conversions may round either way, and f16 holds at its ends.
-fn stored(e: Expected, kv: Elem) -> Expected {
+pub(super) fn stored(e: Expected, kv: Elem) -> Expected {
     if kv == Elem::F32 {
         return e;
     }

@@ -12,7 +12,7 @@
 //!   one for each time that the maximum rises, since sums so far are rescaled then, and one for the merge. Their arguments add up to x.
 //!
 //! On matrix units queries and exponentials are rounded to f16 besides: the former move the score by a half ulp of each product, the
-//! latter the weight; an exponential below f16's normal range loses up to half its smallest number, or all.
+//! latter the weight, in the numerator and, where the driver adds up what was not rounded yet, not in the denominator; an exponential below f16's normal range loses up to half its smallest number, or all.
 //!
 //! Numerator and denominator are sums of n terms, each partial sum rounded; terms below the last place of the whole are not rounded
 //! at random but lost, all in one direction, so they count fully. The division, 2.5 units in the last place in WGSL, is the last step.
@@ -37,6 +37,8 @@ const MIN_NORMAL16: f64 = 1.0 / 16384.0;
 struct Weight {
     w: f64,
     error: f64,
+    /// How large an error of its part in the numerator alone, or in the denominator alone, rounding to f16 explains.
+    apart: f64,
     /// What may be lost of it, beyond what is relative.
     lost: f64,
 }
@@ -53,7 +55,7 @@ pub(super) fn head(q: &[f32], k: &[f32], v: &[f32], scale: f32, halves: bool) ->
         let effect = weight.w * weight.error;
         for d in 0..head_dim {
             let x = f64::from(value[d]);
-            moved[d] += (effect * (x - out[d])).powi(2);
+            moved[d] += (effect * (x - out[d])).powi(2) + (weight.w * weight.apart).powi(2) * (x * x + out[d] * out[d]);
             squares[d] += (weight.w * x).powi(2);
             lost[d] += small * (x.abs() + out[d].abs());
         }
@@ -91,12 +93,13 @@ fn weights(q: &[f32], k: &[f32], scale: f64, halves: bool) -> Vec<Weight> {
         let x = (score - max).abs();
         let of_score = (q.len() + 2) as f64 * ROUNDING * (score * score + squares);
         let of_exp = 2.0 * EPS32 * (3.0 * f64::sqrt(n_rises + 1.0) + 2.0 * x) + EPS32 * x;
-        let of_halves = if halves { ROUNDING16 * (squares + 1.0) } else { 0.0 };
+        let of_halves = if halves { ROUNDING16 * squares } else { 0.0 };
         let sigma = (of_score + of_exp * of_exp / 3.0 + of_halves).sqrt();
         // scores of 1e5 are uncertain by more than first order allows; hopeless ones have no weight to be multiplied
         Weight {
             w: (-x).exp() / total,
             error: (SIGMAS * sigma).min(30.0).exp_m1(),
+            apart: if halves { SIGMAS * ROUNDING16.sqrt() } else { 0.0 },
             lost: if halves && (-x).exp() < MIN_NORMAL16 { (-x).exp() / total } else { 0.0 },
         }
     };

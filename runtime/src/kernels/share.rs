@@ -1,0 +1,136 @@
+//! How a product with one token shares out its matrix, by the matrix's shape and the adapter: the one table to tune for
+//! [`super::matvec`], [`super::norm_qkv_rope`] and [`super::norm_gate_up`].
+
+use qwgpu_shaders::Reduce;
+
+use super::{Handle, reduce};
+use crate::{Caps, Result};
+
+/// What one workgroup has: so many invocations for so many rows of the matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Share {
+    /// Invocations, one of [`qwgpu_shaders::STEP_WORKGROUPS`].
+    pub workgroup: u32,
+    /// Rows of the matrix, one of [`qwgpu_shaders::STEP_ROWS`].
+    pub rows: u32,
+}
+
+/// A line of the table: the most rows and columns of a matrix that it is for, and its share.
+type Line = (usize, usize, Share);
+
+const fn line(rows_up_to: usize, columns_up_to: usize, workgroup: u32, rows: u32) -> Line {
+    (rows_up_to, columns_up_to, Share { workgroup, rows })
+}
+
+const ANY: usize = usize::MAX;
+
+/// GPUs with subgroups. Four rows read x once for all and keep four loads under way in each of 128 invocations: an H100 then takes 50
+/// us instead of 60 for the 3584 x 18944 of 7B. Matrices that would make fewer than 512 workgroups, four to a multiprocessor of such
+/// a GPU, are cut finer.
+const SUBGROUPS: &[Line] = &[line(1023, ANY, 128, 1), line(2047, ANY, 128, 2), line(ANY, ANY, 128, 4)];
+
+/// GPUs without: the sum at the end takes a step for each invocation, so there are fewer.
+const NO_SUBGROUPS: &[Line] = &[line(1023, ANY, 64, 1), line(2047, ANY, 64, 2), line(ANY, ANY, 64, 4)];
+
+/// CPU drivers run one workgroup a core: they gain nothing from more of them.
+const CPU: &[Line] = &[line(ANY, ANY, 64, 4)];
+
+const fn table(caps: &Caps) -> &'static [Line] {
+    match (caps.cpu, caps.subgroup) {
+        (true, _) => CPU,
+        (false, true) => SUBGROUPS,
+        (false, false) => NO_SUBGROUPS,
+    }
+}
+
+impl Share {
+    /// The share for a matrix `[rows, columns]` on this adapter: the first line that reaches. Kernels that join rows pass how many
+    /// they need `at_least`.
+    fn of(caps: &Caps, [rows, columns]: [usize; 2], at_least: u32) -> Self {
+        let reaches = |(rows_up_to, columns_up_to, _): &&Line| rows <= *rows_up_to && columns <= *columns_up_to;
+        let (_, _, share) = table(caps).iter().find(reaches).expect("each table's last line is for any matrix");
+        share.joining(at_least)
+    }
+
+    /// Every share that [`Share::of`] may give on this adapter.
+    fn all(caps: &Caps, at_least: u32) -> Vec<Self> {
+        let mut all = Vec::new();
+        for (_, _, share) in table(caps) {
+            let share = share.joining(at_least);
+            if !all.contains(&share) {
+                all.push(share);
+            }
+        }
+        all
+    }
+
+    fn joining(self, at_least: u32) -> Self {
+        Self {
+            rows: self.rows.max(at_least),
+            ..self
+        }
+    }
+
+    /// How its workgroup adds up.
+    pub(crate) const fn reduce(self, caps: &Caps) -> Reduce {
+        reduce(caps, self.workgroup)
+    }
+}
+
+/// A kernel in each form that this adapter may choose, compiled.
+#[derive(Debug)]
+pub(crate) struct Forms {
+    forms: Vec<(Share, Handle)>,
+    at_least: u32,
+}
+
+impl Forms {
+    /// All that may be chosen here, of a kernel that joins `at_least` so many rows.
+    pub(crate) fn new(caps: &Caps, at_least: u32, make: impl Fn(Share) -> Result<Handle>) -> Result<Self> {
+        let form = |share| Ok((share, make(share)?));
+        Ok(Self {
+            forms: Share::all(caps, at_least).into_iter().map(form).collect::<Result<_>>()?,
+            at_least,
+        })
+    }
+
+    /// One form for every matrix.
+    pub(crate) fn only(share: Share, handle: Handle) -> Self {
+        Self {
+            forms: vec![(share, handle)],
+            at_least: 1,
+        }
+    }
+
+    /// The form for a matrix of this shape.
+    pub(crate) fn of(&self, caps: &Caps, shape: [usize; 2]) -> (Share, &Handle) {
+        let form = match self.forms.as_slice() {
+            [only] => only,
+            forms => {
+                let wanted = Share::of(caps, shape, self.at_least);
+                let form = forms.iter().find(|(share, _)| *share == wanted);
+                form.expect("Forms::new compiles all that Share::of gives")
+            }
+        };
+        (form.0, &form.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qwgpu_shaders::{STEP_ROWS, STEP_WORKGROUPS};
+
+    use super::*;
+
+    #[test]
+    fn every_table_ends_with_a_line_for_any_matrix_and_names_forms_that_exist() {
+        for table in [SUBGROUPS, NO_SUBGROUPS, CPU] {
+            let (rows, columns, _) = table.last().unwrap();
+            assert_eq!((*rows, *columns), (ANY, ANY));
+            for (_, _, share) in table {
+                assert!(STEP_WORKGROUPS.contains(&share.workgroup), "{share:?}");
+                assert!(STEP_ROWS.contains(&share.rows), "{share:?}");
+            }
+        }
+    }
+}
