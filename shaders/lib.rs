@@ -13,8 +13,8 @@ use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use probe::{CoopTile, Probe};
 pub use variant::{
-    HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MATVEC_WIDE_WORKGROUPS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, Variant,
-    Weights, matvec_rows,
+    HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MATVEC_WIDE_WORKGROUPS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, SCALES_BINDING,
+    Variant, Weights, matvec_rows,
 };
 
 macro_rules! files {
@@ -60,6 +60,8 @@ const FILES: &[(&str, &str)] = files![
     "shared/weight_f16",
     "shared/weight_f16_packed",
     "shared/weight_f32",
+    "shared/weight_q4",
+    "shared/weight_q8",
 ];
 
 /// Where kernel texts come from: the binary itself, or a folder laid out as this one.

@@ -13,11 +13,24 @@ pub enum Weights {
     F16Packed,
     /// bf16, unpacked from u32: any adapter.
     Bf16,
+    /// Signed bytes in blocks of 32 with an f16 scale, unpacked from u32: any adapter.
+    Q8,
+    /// Four-bit integers in blocks of 32 with an f16 scale, unpacked from u32: any adapter.
+    Q4,
 }
+
+/// Where quantised weights have their scales: far behind what any kernel binds of its own.
+pub const SCALES_BINDING: u32 = 15;
 
 impl Weights {
     /// Every format.
-    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::F16Packed, Self::Bf16];
+    pub const ALL: [Self; 6] = [Self::F32, Self::F16, Self::F16Packed, Self::Bf16, Self::Q8, Self::Q4];
+
+    /// Whether scales lie at [`SCALES_BINDING`].
+    #[must_use]
+    pub const fn has_scales(self) -> bool {
+        matches!(self, Self::Q8 | Self::Q4)
+    }
 }
 
 /// How the KV cache is stored; picks one `shared/kv_*.wgsl`.
@@ -257,6 +270,15 @@ impl Variant {
         }
     }
 
+    /// How the weights that it reads are stored, if it reads any.
+    #[must_use]
+    pub const fn weights(&self) -> Option<Weights> {
+        match self {
+            Self::Embed { weights } | Self::Matvec { weights, .. } | Self::Matmul { weights } => Some(*weights),
+            _ => None,
+        }
+    }
+
     /// Whether the text needs the f16 type.
     #[must_use]
     pub const fn needs_f16(&self) -> bool {
@@ -292,6 +314,8 @@ impl Variant {
             Weights::F16 => "weight_f16",
             Weights::F16Packed => "weight_f16_packed",
             Weights::Bf16 => "weight_bf16",
+            Weights::Q8 => "weight_q8",
+            Weights::Q4 => "weight_q4",
         };
         let kv_part = |kv| match kv {
             Kv::F32 => "kv_f32",

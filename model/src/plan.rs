@@ -22,7 +22,7 @@ impl MemoryPlan {
         let qkv = config.q_width() + 2 * config.kv_width();
         let vectors = (config.n_layers * (2 * config.d_model + qkv) + config.d_model) as u64;
         Self {
-            weights: (config.n_parameters() - vectors) * dtype.bytes() as u64 + vectors * 4,
+            weights: dtype.row_bytes((config.n_parameters() - vectors) as usize) as u64 + vectors * 4,
             kv_cache: KvCache::bytes(config, ctx, kv),
             activations: Activations::bytes(config, batch),
         }
@@ -74,7 +74,7 @@ impl MemoryPlan {
             needed_mib: mib(self.total()),
             limit_name: limit_name.into(),
             limit_mib: limit >> 20,
-            advice: "use a smaller model, a smaller --ctx, or --dtype bf16".into(),
+            advice: "use a smaller model, a smaller --ctx, or --dtype q8 or q4".into(),
         })
     }
 }

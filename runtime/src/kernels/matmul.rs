@@ -41,8 +41,8 @@ impl Product<'_> {
     }
 
     /// Without a bias its binding is filled with x, which the kernel then does not read.
-    pub(crate) fn buffers<'b>(&'b self, part: &'b Part) -> [&'b Buffer; 4] {
-        [&*part.buffer, &self.x.buffer, &self.bias.unwrap_or(self.x).buffer, &self.out.buffer]
+    pub(crate) fn buffers<'b>(&'b self, part: &'b Part) -> Vec<&'b Buffer> {
+        part.bind(&[&self.x.buffer, &self.bias.unwrap_or(self.x).buffer, &self.out.buffer])
     }
 
     #[track_caller]
