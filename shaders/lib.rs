@@ -13,8 +13,8 @@ use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use probe::{CoopTile, Probe};
 pub use variant::{
-    HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MATVEC_WIDE_WORKGROUPS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, SCALES_BINDING,
-    Variant, Weights, matvec_rows,
+    HEAD_DIMS, KV_BLOCK, Kv, MATVEC_DOT_ROWS, MATVEC_DOT_WORKGROUPS, MATVEC_TOKENS, MATVEC_WIDE_WORKGROUPS, MATVEC_WORKGROUPS, MAX_GROUP,
+    MAX_SPLITS, Peak, Reduce, SCALES_BINDING, Variant, Weights, matvec_rows,
 };
 
 macro_rules! files {
@@ -31,6 +31,7 @@ const FILES: &[(&str, &str)] = files![
     "fill_random",
     "matmul",
     "matvec",
+    "matvec_dot",
     "peak_coop",
     "peak_dot",
     "peak_f16",
@@ -41,6 +42,7 @@ const FILES: &[(&str, &str)] = files![
     "probe_dot",
     "probe_f16",
     "probe_subgroup",
+    "quantize",
     "rms_norm",
     "rope",
     "silu_mul",
@@ -50,6 +52,8 @@ const FILES: &[(&str, &str)] = files![
     "shared/coop_16_f16",
     "shared/coop_8_f16",
     "shared/coop_8_f32",
+    "shared/dot_q4",
+    "shared/dot_q8",
     "shared/kv_f16",
     "shared/kv_f32",
     "shared/kv_index",

@@ -121,6 +121,12 @@ pub const MATVEC_WORKGROUPS: [u32; 2] = [32, 64];
 /// The same for one token, where more invocations to a row keep more loads under way.
 pub const MATVEC_WIDE_WORKGROUPS: [u32; 2] = [128, 256];
 
+/// Invocations of a workgroup that the mat-vec with integer dot products is compiled for.
+pub const MATVEC_DOT_WORKGROUPS: [u32; 2] = [32, 128];
+
+/// Rows of the matrix that one of its workgroups owns.
+pub const MATVEC_DOT_ROWS: [u32; 2] = [1, 4];
+
 /// Rows of the matrix that one mat-vec workgroup owns, for a given token count: register use stays at 8 to 16 sums.
 #[must_use]
 pub const fn matvec_rows(n_tokens: u32) -> u32 {
@@ -149,6 +155,17 @@ pub enum Variant {
         /// One of [`MATVEC_TOKENS`].
         n_tokens: u32,
     },
+    /// Quantised matrix times one vector of bytes, with integer dot products.
+    MatvecDot {
+        /// [`Weights::Q8`] or [`Weights::Q4`].
+        weights: Weights,
+        /// How products are summed.
+        reduce: Reduce,
+        /// One of [`MATVEC_DOT_ROWS`].
+        rows: u32,
+    },
+    /// Activations to bytes, for [`Variant::MatvecDot`].
+    Quantize,
     /// Matrix times many vectors.
     Matmul {
         /// Storage of the matrix.
@@ -207,9 +224,17 @@ impl Variant {
     /// Every variant that a host may ask for. The naga tests walk this list, so nothing unvalidated can ship.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::SiluMul, Self::Topk, Self::Penalty, Self::FillRandom];
+        let mut all = vec![Self::SiluMul, Self::Topk, Self::Penalty, Self::FillRandom, Self::Quantize];
         all.extend(Probe::variants());
         all.extend(Peak::ALL.map(Self::Peak));
+        for weights in Weights::ALL.into_iter().filter(|weights| weights.has_scales()) {
+            for (workgroup, rows) in MATVEC_DOT_WORKGROUPS
+                .into_iter()
+                .flat_map(|w| MATVEC_DOT_ROWS.map(|rows| (w, rows)))
+            {
+                all.extend(Reduce::both(workgroup).map(|reduce| Self::MatvecDot { weights, reduce, rows }));
+            }
+        }
         for weights in Weights::ALL {
             all.push(Self::Embed { weights });
             all.push(Self::Matmul { weights });
@@ -251,6 +276,8 @@ impl Variant {
             Self::Embed { .. } => "embed",
             Self::RmsNorm { .. } => "rms_norm",
             Self::Matvec { .. } => "matvec",
+            Self::MatvecDot { .. } => "matvec_dot",
+            Self::Quantize => "quantize",
             Self::Matmul { .. } => "matmul",
             Self::Rope { .. } => "rope",
             Self::AttentionPrefill { .. } => "attention_prefill",
@@ -274,7 +301,9 @@ impl Variant {
     #[must_use]
     pub const fn weights(&self) -> Option<Weights> {
         match self {
-            Self::Embed { weights } | Self::Matvec { weights, .. } | Self::Matmul { weights } => Some(*weights),
+            Self::Embed { weights } | Self::Matvec { weights, .. } | Self::MatvecDot { weights, .. } | Self::Matmul { weights } => {
+                Some(*weights)
+            }
             _ => None,
         }
     }
@@ -301,7 +330,9 @@ impl Variant {
     #[must_use]
     pub const fn needs_subgroups(&self) -> bool {
         match self {
-            Self::RmsNorm { reduce } | Self::Matvec { reduce, .. } | Self::Argmax { reduce } => reduce.subgroup,
+            Self::RmsNorm { reduce } | Self::Matvec { reduce, .. } | Self::MatvecDot { reduce, .. } | Self::Argmax { reduce } => {
+                reduce.subgroup
+            }
             Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
             _ => false,
         }
@@ -326,13 +357,22 @@ impl Variant {
             Self::Embed { weights } => vec![weight(weights), "row"],
             Self::RmsNorm { reduce } => vec![sum(reduce)],
             Self::Matvec { weights, reduce, .. } => vec![weight(weights), sum(reduce)],
+            Self::MatvecDot { weights, reduce, .. } => {
+                vec![if weights == Weights::Q8 { "dot_q8" } else { "dot_q4" }, sum(reduce)]
+            }
             Self::Matmul { weights } => vec![weight(weights)],
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => {
                 vec![kv_part(kv), "row", "kv_index"]
             }
             Self::Argmax { reduce } => vec![if reduce.subgroup { "best_subgroup" } else { "best_workgroup" }],
             Self::Probe(probe) => probe.parts(),
-            Self::AttentionMerge { .. } | Self::SiluMul | Self::Topk | Self::Penalty | Self::FillRandom | Self::Peak(_) => vec![],
+            Self::AttentionMerge { .. }
+            | Self::SiluMul
+            | Self::Topk
+            | Self::Penalty
+            | Self::FillRandom
+            | Self::Quantize
+            | Self::Peak(_) => vec![],
         }
     }
 
@@ -350,6 +390,7 @@ impl Variant {
                     ("N_SUMS", rows * n_tokens),
                 ]
             }
+            Self::MatvecDot { reduce, rows, .. } => vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows)],
             Self::Rope { head_dim, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
             Self::AttentionPrefill { head_dim, group, .. } | Self::AttentionDecode { head_dim, group, .. } => {
                 vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)]

@@ -11,8 +11,10 @@ mod embed; // embedding gather
 mod fill_random; // random weights
 mod matmul; // tiled products
 mod matvec; // products of 1 to 8 rows
+mod matvec_dot; // quantised weights times one vector of bytes
 mod peak; // the adapter's ceilings
 mod penalty; // repetition penalty
+mod quantize; // activations to bytes
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
 mod self_test; // known cases of the optional paths

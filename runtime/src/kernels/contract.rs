@@ -10,6 +10,8 @@ fn fields(variant: &Variant) -> &'static [(&'static str, &'static str)] {
         Variant::Embed { .. } => embed::Params::FIELDS,
         Variant::RmsNorm { .. } => rms_norm::Params::FIELDS,
         Variant::Matvec { .. } => matvec::Params::FIELDS,
+        Variant::MatvecDot { .. } => matvec_dot::Params::FIELDS,
+        Variant::Quantize => quantize::Params::FIELDS,
         Variant::Matmul { .. } => matmul::Params::FIELDS,
         Variant::Rope { .. } => rope::Params::FIELDS,
         Variant::AttentionPrefill { .. } => attention_prefill::Params::FIELDS,

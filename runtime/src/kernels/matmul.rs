@@ -46,7 +46,7 @@ impl Product<'_> {
     }
 
     #[track_caller]
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         let (weights, x, out) = (self.weights, self.x, self.out);
         assert!(
             x.cols() == weights.cols(),

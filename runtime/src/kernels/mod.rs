@@ -32,8 +32,10 @@ pub mod embed;
 pub mod fill_random;
 pub mod matmul;
 pub mod matvec;
+pub mod matvec_dot;
 pub mod peak;
 pub mod penalty;
+pub mod quantize;
 pub mod rms_norm;
 pub mod rope;
 pub mod silu_mul;
@@ -54,6 +56,8 @@ const fn own_bindings(variant: &Variant) -> &'static [Access] {
         Variant::Embed { .. } => embed::BINDINGS,
         Variant::RmsNorm { .. } => rms_norm::BINDINGS,
         Variant::Matvec { .. } => matvec::BINDINGS,
+        Variant::MatvecDot { .. } => matvec_dot::BINDINGS,
+        Variant::Quantize => quantize::BINDINGS,
         Variant::Matmul { .. } => matmul::BINDINGS,
         Variant::Rope { .. } => rope::BINDINGS,
         Variant::AttentionPrefill { .. } => attention_prefill::BINDINGS,

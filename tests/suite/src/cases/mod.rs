@@ -7,6 +7,7 @@ mod embed;
 mod fill_random;
 mod matmul;
 mod matvec;
+mod matvec_dot;
 mod model;
 mod models;
 mod penalty;
@@ -31,6 +32,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         fill_random::cases(scale),
         matmul::cases(scale),
         matvec::cases(scale),
+        matvec_dot::cases(),
         model::cases(),
         penalty::cases(),
         rms_norm::cases(),
