@@ -12,7 +12,9 @@ mod embed; // embedding gather
 mod fill_random; // random weights
 mod matmul; // tiled products
 mod matvec; // products of 1 to 8 rows
+mod matvec_dot; // quantised weights times one vector of bytes
 mod penalty; // repetition penalty
+mod quantize; // activations to bytes
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
 mod silu_mul; // SwiGLU's middle
@@ -75,7 +77,9 @@ fn kernels(criterion: &mut Criterion) {
     fill_random::bench(criterion);
     matmul::bench(criterion);
     matvec::bench(criterion);
+    matvec_dot::bench(criterion);
     penalty::bench(criterion);
+    quantize::bench(criterion);
     rms_norm::bench(criterion);
     rope::bench(criterion);
     silu_mul::bench(criterion);

@@ -15,7 +15,9 @@ mod embed;
 mod fill_random;
 mod matmul;
 mod matvec;
+mod matvec_dot;
 mod penalty;
+mod quantize;
 mod rms_norm;
 mod rope;
 mod runner;
@@ -87,7 +89,7 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 13] = [
+pub const KERNELS: [&str; 15] = [
     "argmax",
     "attention_decode",
     "attention_merge",
@@ -96,7 +98,9 @@ pub const KERNELS: [&str; 13] = [
     "fill_random",
     "matmul",
     "matvec",
+    "matvec_dot",
     "penalty",
+    "quantize",
     "rms_norm",
     "rope",
     "silu_mul",
@@ -118,7 +122,9 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "fill_random" => fill_random::cases(gpu),
         "matmul" => matmul::cases(gpu),
         "matvec" => matvec::cases(gpu),
+        "matvec_dot" => matvec_dot::cases(gpu),
         "penalty" => penalty::cases(),
+        "quantize" => quantize::cases(gpu),
         "rms_norm" => rms_norm::cases(gpu),
         "rope" => rope::cases(gpu),
         "silu_mul" => silu_mul::cases(gpu),
