@@ -79,7 +79,12 @@ fn contexts(config: &Config, asked: Option<usize>) -> Result<Vec<usize>> {
 
 fn needs(config: &Config, contexts: &[usize]) -> Vec<Need> {
     let mut needs = Vec::new();
-    for (dtype, dtype_name) in [(DType::BF16, "bf16 or f16"), (DType::F32, "f32")] {
+    for (dtype, dtype_name) in [
+        (DType::F32, "f32"),
+        (DType::BF16, "bf16 or f16"),
+        (DType::Q8, "q8"),
+        (DType::Q4, "q4"),
+    ] {
         for (kv, kv_name) in [(Elem::F16, "f16"), (Elem::F32, "f32")] {
             for &ctx in contexts {
                 let plan = MemoryPlan::new(config, dtype, kv, ctx, LoadOptions::default().batch.min(ctx));
@@ -105,7 +110,7 @@ fn fit(config: &Config, info: &AdapterInfo, contexts: &[usize]) -> Fit {
         .into_iter()
         .max()
         .unwrap_or(1);
-    let matrix = (widest * config.d_model * dtype.bytes()) as u64;
+    let matrix = dtype.element_bytes(widest * config.d_model) as u64;
     let one = info.caps.max_binding.min(info.caps.max_buffer).max(1);
     let kv = if info.caps.f16 { Elem::F16 } else { Elem::F32 };
     let max_ctx = (one / (config.kv_width() * kv.bytes()) as u64).min(config.max_ctx() as u64);

@@ -32,7 +32,7 @@ pub(crate) struct ModelArgs {
     /// Tokens that fit, prompt and answer together [default: the model's limit, at most 4096]
     #[arg(long, value_name = "TOKENS")]
     pub(crate) ctx: Option<usize>,
-    /// How weights are stored on the GPU; auto keeps the checkpoint's type
+    /// How weights are stored on the GPU; auto keeps the checkpoint's type, or takes q8 or q4 where that is known not to fit
     #[arg(long, value_enum, default_value_t = DTypeArg::Auto)]
     pub(crate) dtype: DTypeArg,
     /// How the KV cache is stored; auto is f16 where the adapter has it
@@ -50,6 +50,8 @@ pub(crate) enum DTypeArg {
     F32,
     F16,
     Bf16,
+    Q8,
+    Q4,
 }
 
 /// `--kv-dtype`.
@@ -94,6 +96,8 @@ impl ModelArgs {
                 DTypeArg::F32 => Some(DType::F32),
                 DTypeArg::F16 => Some(DType::F16),
                 DTypeArg::Bf16 => Some(DType::BF16),
+                DTypeArg::Q8 => Some(DType::Q8),
+                DTypeArg::Q4 => Some(DType::Q4),
             },
             kv: match self.kv_dtype {
                 KvDTypeArg::Auto => None,
@@ -129,6 +133,9 @@ impl ModelArgs {
         };
         gpu.wait()?;
         let load = started.elapsed();
+        if self.dtype == DTypeArg::Auto && model.dtype().is_quantised() {
+            eprintln!("weights are stored as {}, as wider ones would not fit", model.dtype());
+        }
         if std::io::stderr().is_terminal() {
             let (bytes, seconds) = (checkpoint.total_bytes(), load.as_secs_f64());
             let rate = bytes as f64 / seconds / 1e9;

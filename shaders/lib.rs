@@ -13,9 +13,8 @@ use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use probe::{CoopTile, Probe};
 pub use variant::{
-    CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_TOKENS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS, Peak, Reduce, STEP_ROWS, STEP_WORKGROUPS,
-    Variant,
-    Weights, matvec_rows,
+    CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_DOT_ROWS, MATVEC_DOT_WORKGROUPS, MATVEC_TOKENS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS,
+    Peak, Reduce, SCALES_BINDING, STEP_ROWS, STEP_WORKGROUPS, Variant, Weights, matvec_rows,
 };
 
 macro_rules! files {
@@ -37,6 +36,7 @@ const FILES: &[(&str, &str)] = files![
     "matvec",
     "norm_gate_up",
     "norm_qkv_rope",
+    "matvec_dot",
     "peak_coop",
     "peak_dot",
     "peak_f16",
@@ -47,6 +47,7 @@ const FILES: &[(&str, &str)] = files![
     "probe_dot",
     "probe_f16",
     "probe_subgroup",
+    "quantize",
     "rms_norm",
     "rope",
     "silu_mul",
@@ -57,6 +58,8 @@ const FILES: &[(&str, &str)] = files![
     "shared/coop_16_f16",
     "shared/coop_8_f16",
     "shared/coop_8_f32",
+    "shared/dot_q4",
+    "shared/dot_q8",
     "shared/kv_f16",
     "shared/kv_f32",
     "shared/kv_index",
@@ -69,6 +72,8 @@ const FILES: &[(&str, &str)] = files![
     "shared/weight_f16",
     "shared/weight_f16_packed",
     "shared/weight_f32",
+    "shared/weight_q4",
+    "shared/weight_q8",
 ];
 
 /// Where kernel texts come from: the binary itself, or a folder laid out as this one.

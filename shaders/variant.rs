@@ -13,11 +13,24 @@ pub enum Weights {
     F16Packed,
     /// bf16, unpacked from u32: any adapter.
     Bf16,
+    /// Signed bytes in blocks of 32 with an f16 scale, unpacked from u32: any adapter.
+    Q8,
+    /// Four-bit integers in blocks of 32 with an f16 scale, unpacked from u32: any adapter.
+    Q4,
 }
+
+/// Where quantised weights have their scales: far behind what any kernel binds of its own.
+pub const SCALES_BINDING: u32 = 15;
 
 impl Weights {
     /// Every format.
-    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::F16Packed, Self::Bf16];
+    pub const ALL: [Self; 6] = [Self::F32, Self::F16, Self::F16Packed, Self::Bf16, Self::Q8, Self::Q4];
+
+    /// Whether scales lie at [`SCALES_BINDING`].
+    #[must_use]
+    pub const fn has_scales(self) -> bool {
+        matches!(self, Self::Q8 | Self::Q4)
+    }
 }
 
 /// How the KV cache is stored; picks one `shared/kv_*.wgsl`.
@@ -153,6 +166,12 @@ pub const STEP_WORKGROUPS: [u32; 3] = [64, 128, 256];
 /// that join two rows take no single one.
 pub const STEP_ROWS: [u32; 3] = [1, 2, 4];
 
+/// Invocations of a workgroup that the mat-vec with integer dot products is compiled for.
+pub const MATVEC_DOT_WORKGROUPS: [u32; 2] = [32, 128];
+
+/// Rows of the matrix that one of its workgroups owns.
+pub const MATVEC_DOT_ROWS: [u32; 2] = [1, 4];
+
 /// Rows of the matrix that one mat-vec workgroup owns at most, for a given token count: register use stays at 8 to 16 sums.
 #[must_use]
 pub const fn matvec_rows(n_tokens: u32) -> u32 {
@@ -215,6 +234,17 @@ pub enum Variant {
         /// Rows of the matrix to a workgroup, 2 or 4: half of them of gate.
         rows: u32,
     },
+    /// Quantised matrix times one vector of bytes, with integer dot products.
+    MatvecDot {
+        /// [`Weights::Q8`] or [`Weights::Q4`].
+        weights: Weights,
+        /// How products are summed.
+        reduce: Reduce,
+        /// One of [`MATVEC_DOT_ROWS`].
+        rows: u32,
+    },
+    /// Activations to bytes, for [`Variant::MatvecDot`].
+    Quantize,
     /// Matrix times many vectors.
     Matmul {
         /// Storage of the matrix.
@@ -291,9 +321,17 @@ impl Variant {
     /// Every variant that a host may ask for. The naga tests walk this list, so nothing unvalidated can ship.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::SiluMul, Self::Topk, Self::Penalty, Self::FillRandom, Self::ToF16];
+        let mut all = vec![Self::SiluMul, Self::Topk, Self::Penalty, Self::FillRandom, Self::ToF16, Self::Quantize];
         all.extend(Probe::variants());
         all.extend(Peak::ALL.map(Self::Peak));
+        for weights in Weights::ALL.into_iter().filter(|weights| weights.has_scales()) {
+            for (workgroup, rows) in MATVEC_DOT_WORKGROUPS
+                .into_iter()
+                .flat_map(|w| MATVEC_DOT_ROWS.map(|rows| (w, rows)))
+            {
+                all.extend(Reduce::both(workgroup).map(|reduce| Self::MatvecDot { weights, reduce, rows }));
+            }
+        }
         for weights in Weights::ALL {
             all.push(Self::Embed { weights });
             all.push(Self::EmbedStep { weights });
@@ -375,6 +413,8 @@ impl Variant {
             Self::Matvec { .. } => "matvec",
             Self::NormQkvRope { .. } => "norm_qkv_rope",
             Self::NormGateUp { .. } => "norm_gate_up",
+            Self::MatvecDot { .. } => "matvec_dot",
+            Self::Quantize => "quantize",
             Self::Matmul { .. } => "matmul",
             Self::MatmulCoop { .. } => "matmul_coop",
             Self::ToF16 => "to_f16",
@@ -394,6 +434,22 @@ impl Variant {
             Self::Peak(Peak::F16) => "peak_f16",
             Self::Peak(Peak::Dot) => "peak_dot",
             Self::Peak(Peak::Coop { .. }) => "peak_coop",
+        }
+    }
+
+    /// How the weights that it reads are stored, if it reads any.
+    #[must_use]
+    pub const fn weights(&self) -> Option<Weights> {
+        match self {
+            Self::Embed { weights }
+            | Self::EmbedStep { weights }
+            | Self::Matvec { weights, .. }
+            | Self::MatvecDot { weights, .. }
+            | Self::NormQkvRope { weights, .. }
+            | Self::NormGateUp { weights, .. }
+            | Self::Matmul { weights }
+            | Self::MatmulCoop { weights, .. } => Some(*weights),
+            _ => None,
         }
     }
 
@@ -432,6 +488,7 @@ impl Variant {
         match self {
             Self::RmsNorm { reduce }
             | Self::Matvec { reduce, .. }
+            | Self::MatvecDot { reduce, .. }
             | Self::NormQkvRope { reduce, .. }
             | Self::NormGateUp { reduce, .. }
             | Self::Argmax { reduce } => reduce.subgroup,
@@ -448,6 +505,8 @@ impl Variant {
             Weights::F16 => "weight_f16",
             Weights::F16Packed => "weight_f16_packed",
             Weights::Bf16 => "weight_bf16",
+            Weights::Q8 => "weight_q8",
+            Weights::Q4 => "weight_q4",
         };
         let kv_part = |kv| match kv {
             Kv::F32 => "kv_f32",
@@ -463,6 +522,9 @@ impl Variant {
                 vec![weight(weights), sum(reduce), "norm_rows", kv_part(kv), "place", "kv_index"]
             }
             Self::NormGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows"],
+            Self::MatvecDot { weights, reduce, .. } => {
+                vec![if weights == Weights::Q8 { "dot_q8" } else { "dot_q4" }, sum(reduce)]
+            }
             Self::Matmul { weights } => vec![weight(weights)],
             Self::MatmulCoop { weights, grid } => vec![weight(weights), grid.tile.part()],
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => {
@@ -471,7 +533,14 @@ impl Variant {
             Self::AttentionPrefillCoop { .. } => vec!["kv_f16", "row", "kv_index", CoopTile::M16F16.part()],
             Self::Argmax { reduce } => vec![if reduce.subgroup { "best_subgroup" } else { "best_workgroup" }],
             Self::Probe(probe) => probe.parts(),
-            Self::AttentionMerge { .. } | Self::SiluMul | Self::Topk | Self::Penalty | Self::FillRandom | Self::ToF16 | Self::Peak(_) => vec![],
+            Self::AttentionMerge { .. }
+            | Self::SiluMul
+            | Self::Topk
+            | Self::Penalty
+            | Self::FillRandom
+            | Self::ToF16
+            | Self::Quantize
+            | Self::Peak(_) => vec![],
         }
     }
 
@@ -497,6 +566,7 @@ impl Variant {
             }
             Self::MatmulCoop { grid, .. } => vec![("SUBGROUP", grid.subgroup), ("GRID_M", grid.side), ("GRID_N", grid.side)],
             Self::NormGateUp { reduce, rows, .. } => norm_rows(reduce, rows),
+            Self::MatvecDot { reduce, rows, .. } => vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows)],
             Self::Rope { head_dim, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
             Self::AttentionPrefill { head_dim, group, .. } | Self::AttentionDecode { head_dim, group, .. } => {
                 vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)]

@@ -111,7 +111,7 @@ fn wrong_command_lines_are_usage_errors() {
         &["run", "--ctx", "0", "hi"],
         &["run", "--ctx", "99999999999", "hi"],
         &["run", "-b", "0", "hi"],
-        &["run", "--dtype", "q4", "hi"],
+        &["run", "--dtype", "q3", "hi"],
         &["run", "-m", "", "hi"],
         &["perplexity", "--window", "1", "Cargo.toml"],
         &["perplexity", "--window", "99999", "Cargo.toml"],

@@ -17,7 +17,9 @@ mod matmul_coop; // products on matrix units
 mod matvec; // products of 1 to 8 rows
 mod norm_gate_up; // one token: norm, gate, up, SwiGLU
 mod norm_qkv_rope; // one token: norm, q, k, v, rotation and cache write
+mod matvec_dot; // quantised weights times one vector of bytes
 mod penalty; // repetition penalty
+mod quantize; // activations to bytes
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
 mod silu_mul; // SwiGLU's middle
@@ -86,7 +88,9 @@ fn kernels(criterion: &mut Criterion) {
     matvec::bench(criterion);
     norm_gate_up::bench(criterion);
     norm_qkv_rope::bench(criterion);
+    matvec_dot::bench(criterion);
     penalty::bench(criterion);
+    quantize::bench(criterion);
     rms_norm::bench(criterion);
     rope::bench(criterion);
     silu_mul::bench(criterion);

@@ -24,7 +24,7 @@ const DEFAULT_CTX: usize = 4096;
 /// How to load a model.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// Storage of the weights on the GPU; `None` keeps the checkpoint's own.
+    /// Storage of the weights on the GPU; `None` keeps the checkpoint's own where the plan fits, else takes q8, else q4.
     pub dtype: Option<DType>,
     /// Storage of the KV cache; `None` takes f16 where the adapter has it, else f32.
     pub kv: Option<Elem>,
@@ -95,14 +95,39 @@ impl Settings {
             let reason = format!("{} has no f16; use f32", gpu.info().name);
             return Err(invalid("--kv-dtype", "f16".into(), reason));
         }
-        let dtype = options.dtype.or(config.dtype).unwrap_or(DType::BF16);
-        Ok(Self {
-            dtype,
+        let settings = Self {
+            dtype: options.dtype.or(config.dtype).unwrap_or(DType::BF16),
             kv,
             ctx,
             batch: options.batch.min(ctx),
-        })
+        };
+        if options.dtype.is_none() {
+            return Ok(settings.fitting(gpu, config));
+        }
+        let multiple = settings.dtype.column_multiple();
+        if let Some(cols) = columns(config).into_iter().find(|cols| !cols.is_multiple_of(multiple)) {
+            let reason = format!("rows have to be a multiple of {multiple} elements long, and the model has some of {cols}");
+            return Err(invalid("--dtype", settings.dtype.to_string(), reason));
+        }
+        Ok(settings)
     }
+
+    fn plan(&self, config: &Config) -> MemoryPlan {
+        MemoryPlan::new(config, self.dtype, self.kv, self.ctx, self.batch)
+    }
+
+    /// The same, with narrower weights where these are known not to fit and the narrower ones do.
+    fn fitting(self, gpu: &Gpu, config: &Config) -> Self {
+        let all = [self.dtype, DType::Q8, DType::Q4].map(|dtype| Self { dtype, ..self });
+        let possible = |s: &Self| columns(config).iter().all(|cols| cols.is_multiple_of(s.dtype.column_multiple()));
+        let fits = |s: &Self| possible(s) && s.plan(config).check(gpu).is_ok();
+        all.into_iter().find(fits).unwrap_or(self)
+    }
+}
+
+/// Row lengths of a model's matrices.
+fn columns(config: &Config) -> [usize; 3] {
+    [config.d_model, config.q_width(), config.d_ff]
 }
 
 impl Model {
@@ -119,7 +144,7 @@ impl Model {
     ) -> Result<Arc<Self>> {
         let config = checkpoint.config().clone();
         let settings = Settings::new(gpu, &config, options)?;
-        let plan = MemoryPlan::new(&config, settings.dtype, settings.kv, settings.ctx, settings.batch);
+        let plan = settings.plan(&config);
         plan.check(gpu)?;
         let (tokenizer, template) = text_tools(checkpoint)?;
         let loader = Loader {
@@ -151,7 +176,7 @@ impl Model {
     /// As [`Model::load`].
     pub fn random(gpu: &Arc<Gpu>, config: Config, options: &LoadOptions, seed: u32) -> Result<Arc<Self>> {
         let settings = Settings::new(gpu, &config, options)?;
-        let plan = MemoryPlan::new(&config, settings.dtype, settings.kv, settings.ctx, settings.batch);
+        let plan = settings.plan(&config);
         plan.check(gpu)?;
         let weights = weights::random(gpu, &config, settings.dtype, seed)?;
         Self::assemble(gpu, config, settings, plan, weights, "random".into(), |model| model)

@@ -24,7 +24,7 @@ impl MemoryPlan {
         // a step of one token has the input norm and the bias in one more tensor
         let joined = (config.n_layers * (config.d_model + qkv)) as u64;
         Self {
-            weights: (config.n_parameters() - vectors) * dtype.bytes() as u64 + (vectors + joined) * 4,
+            weights: dtype.row_bytes((config.n_parameters() - vectors) as usize) as u64 + (vectors + joined) * 4,
             kv_cache: KvCache::bytes(config, ctx, kv),
             activations: Activations::bytes(config, batch),
         }
@@ -76,7 +76,7 @@ impl MemoryPlan {
             needed_mib: mib(self.total()),
             limit_name: limit_name.into(),
             limit_mib: limit >> 20,
-            advice: "use a smaller model, a smaller --ctx, or --dtype bf16".into(),
+            advice: "use a smaller model, a smaller --ctx, or --dtype q8 or q4".into(),
         })
     }
 }

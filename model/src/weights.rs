@@ -123,7 +123,7 @@ impl Loader<'_> {
 
     /// In slices of whole rows, so that progress moves and a cancel is heard within a large tensor.
     fn upload_rows(&mut self, matrix: &Matrix, first_row: usize, view: &TensorView<'_>) -> Result<()> {
-        let row_bytes = matrix.cols() * view.dtype.bytes();
+        let row_bytes = view.dtype.element_bytes(matrix.cols());
         let rows_per_slice = ((32 << 20) / row_bytes).max(1);
         for (i, slice) in view.data.chunks(rows_per_slice * row_bytes).enumerate() {
             matrix.write_rows(self.gpu, first_row + i * rows_per_slice, view.dtype, slice);

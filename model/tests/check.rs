@@ -70,6 +70,14 @@ fn f16_weights_and_the_default_cache_agree_with_f64() {
     check_all(DType::F16, kv, 1);
 }
 
+#[test]
+fn quantised_weights_agree_with_f64() {
+    check_all(DType::Q8, Elem::F32, 40);
+    check_all(DType::Q8, Elem::F32, 3);
+    check_all(DType::Q4, Elem::F32, 33);
+    check_all(DType::Q4, Elem::F32, 5);
+}
+
 /// The operations that fail with one text of one shader replaced by another.
 fn failures_with(file: &str, from: &str, to: &str) -> Vec<&'static str> {
     let shaders = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");

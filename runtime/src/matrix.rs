@@ -4,17 +4,32 @@ use std::{ops::Range, sync::Arc};
 
 use half::{bf16, f16};
 
-use crate::{DType, Elem, Gpu, Result, Tensor, buffer::Buffer, transfer};
+use crate::{DType, Elem, Gpu, Result, Tensor, buffer::Buffer, quant, transfer};
 
-/// One stretch of rows in a buffer of its own.
+/// Elements that are converted at a time.
+const PIECE: usize = 4 << 20;
+
+/// One stretch of rows in a buffer of its own; quantised ones have their scales in a second.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) first_row: usize,
     pub(crate) n_rows: usize,
     pub(crate) buffer: Arc<Buffer>,
+    /// f16 `[n_rows, cols / 32]`, read as u32
+    pub(crate) scales: Option<Arc<Buffer>>,
 }
 
-/// A weight matrix of shape `[rows, cols]`, row-major, `cols` a multiple of 8.
+impl Part {
+    /// What a kernel binds that reads the matrix first: the elements, `others`, and the scales at the end if there are any.
+    pub(crate) fn bind<'a>(&'a self, others: &[&'a Buffer]) -> Vec<&'a Buffer> {
+        let mut buffers = vec![&*self.buffer];
+        buffers.extend(others);
+        buffers.extend(self.scales.as_deref());
+        buffers
+    }
+}
+
+/// A weight matrix of shape `[rows, cols]`, row-major, `cols` a multiple of [`DType::column_multiple`].
 ///
 /// A matrix that exceeds the adapter's largest binding (128 MiB on some drivers, 2 GiB at most) is split into parts of whole rows;
 /// kernels run once for each part.
@@ -45,21 +60,24 @@ impl Matrix {
     /// When the adapter has no memory for it.
     ///
     /// # Panics
-    /// When `cols` is not a multiple of 8 or a dimension is zero.
+    /// When `cols` is not a multiple of [`DType::column_multiple`] or a dimension is zero.
     #[track_caller]
     pub fn new(gpu: &Gpu, label: &str, rows: usize, cols: usize, dtype: DType) -> Result<Self> {
         assert!(
-            rows > 0 && cols > 0 && cols.is_multiple_of(8),
-            "matrix {label}: shape [{rows}, {cols}]"
+            rows > 0 && cols > 0 && cols.is_multiple_of(dtype.column_multiple()),
+            "matrix {label}: shape [{rows}, {cols}] as {dtype}"
         );
-        let row_bytes = (cols * dtype.bytes()) as u64;
+        // a row's scales take less than its elements, and so fit wherever these do
+        let row_bytes = dtype.element_bytes(cols) as u64;
         let ranges = split(rows, row_bytes, gpu.caps().max_binding.min(gpu.caps().max_buffer));
         let part = |range: Range<usize>| -> Result<Part> {
-            let buffer = gpu.buffer(label, range.len() as u64 * row_bytes)?;
+            let n_rows = range.len();
+            let scale_bytes = dtype.scale_bytes(n_rows * cols) as u64;
             Ok(Part {
                 first_row: range.start,
-                n_rows: range.len(),
-                buffer,
+                n_rows,
+                buffer: gpu.buffer(label, n_rows as u64 * row_bytes)?,
+                scales: dtype.is_quantised().then(|| gpu.buffer(label, scale_bytes)).transpose()?,
             })
         };
         Ok(Self {
@@ -93,6 +111,7 @@ impl Matrix {
             first_row: part.first_row,
             n_rows: part.n_rows.min(rows - part.first_row),
             buffer: part.buffer.clone(),
+            scales: part.scales.clone(),
         };
         Self {
             rows,
@@ -119,19 +138,20 @@ impl Matrix {
         self.dtype
     }
 
-    /// Bytes of all elements.
+    /// Bytes of all elements, scales included.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
-        self.rows as u64 * self.cols as u64 * self.dtype.bytes() as u64
+        self.dtype.row_bytes(self.rows * self.cols) as u64
     }
 
-    /// Overwrites whole rows from `first_row` on with little-endian elements of type `source`, converted where it differs.
+    /// Overwrites whole rows from `first_row` on with little-endian floats of type `source`, converted or quantised where it differs.
     ///
     /// # Panics
-    /// When `bytes` are not whole rows or reach beyond the last one.
+    /// When `bytes` are not whole rows or reach beyond the last one, or `source` is quantised.
     #[track_caller]
     pub fn write_rows(&self, gpu: &Gpu, first_row: usize, source: DType, bytes: &[u8]) {
-        let source_row = self.cols * source.bytes();
+        assert!(!source.is_quantised(), "write_rows: from {source}");
+        let source_row = source.element_bytes(self.cols);
         let n_rows = bytes.len() / source_row;
         assert_eq!(bytes.len(), n_rows * source_row, "write_rows: not whole rows");
         assert!(
@@ -144,8 +164,7 @@ impl Matrix {
             let end = (first_row + n_rows).min(part.first_row + part.n_rows);
             if begin < end {
                 let slice = &bytes[(begin - first_row) * source_row..(end - first_row) * source_row];
-                let offset = ((begin - part.first_row) * self.cols * self.dtype.bytes()) as u64;
-                write_converted(gpu, &part.buffer, offset, slice, source, self.dtype);
+                self.write_part(gpu, part, begin - part.first_row, source, slice);
             }
         }
     }
@@ -156,13 +175,34 @@ impl Matrix {
         self.parts.len() == 1
     }
 
-    /// The elements as they lie in memory, if in one part: u32 `[rows, words of a row]`.
+    /// In pieces, so that the host never holds a second copy of a whole tensor.
+    fn write_part(&self, gpu: &Gpu, part: &Part, first_row: usize, source: DType, bytes: &[u8]) {
+        let offset = |row: usize| self.dtype.element_bytes(row * self.cols) as u64;
+        if source == self.dtype {
+            transfer::write(gpu, &part.buffer, offset(first_row), bytes);
+            return;
+        }
+        let piece_rows = (PIECE / self.cols).max(1);
+        for (i, piece) in bytes.chunks(piece_rows * source.element_bytes(self.cols)).enumerate() {
+            let row = first_row + i * piece_rows;
+            if let Some(scales) = &part.scales {
+                let planes = quant::quantise(self.dtype, source, piece);
+                transfer::write(gpu, &part.buffer, offset(row), &planes.elements);
+                transfer::write(gpu, scales, self.dtype.scale_bytes(row * self.cols) as u64, &planes.scales);
+            } else {
+                let converted = narrow(self.dtype, &widen(source, piece));
+                transfer::write(gpu, &part.buffer, offset(row), &converted);
+            }
+        }
+    }
+
+    /// The elements as they lie in memory, without scales, if in one part: u32 `[rows, words of a row]`.
     pub(crate) fn whole_as_words(&self) -> Option<Tensor> {
         let [part] = self.parts.as_slice() else { return None };
         Some(Tensor::over(
             part.buffer.clone(),
             self.rows,
-            self.cols * self.dtype.bytes() / 4,
+            self.dtype.element_bytes(self.cols) / 4,
             Elem::U32,
         ))
     }
@@ -189,23 +229,46 @@ impl Matrix {
     #[track_caller]
     pub fn read_rows(&self, gpu: &Gpu, rows: Range<usize>) -> Result<Vec<f32>> {
         assert!(rows.end <= self.rows, "read_rows: {rows:?} of {}", self.rows);
-        let row_bytes = (self.cols * self.dtype.bytes()) as u64;
         let mut values = Vec::with_capacity(rows.len() * self.cols);
         for part in &self.parts {
             let begin = rows.start.max(part.first_row);
             let end = rows.end.min(part.first_row + part.n_rows);
             if begin < end {
-                let offset = (begin - part.first_row) as u64 * row_bytes;
-                let bytes = transfer::read(gpu, &part.buffer, offset, (end - begin) as u64 * row_bytes)?;
-                values.extend(widen(self.dtype, &bytes));
+                let (before, within) = ((begin - part.first_row) * self.cols, (end - begin) * self.cols);
+                let read = |buffer: &Buffer, bytes: fn(DType, usize) -> usize| {
+                    transfer::read(gpu, buffer, bytes(self.dtype, before) as u64, bytes(self.dtype, within) as u64)
+                };
+                let elements = read(&part.buffer, DType::element_bytes)?;
+                values.extend(match &part.scales {
+                    None => widen(self.dtype, &elements),
+                    Some(scales) => quant::dequantise(self.dtype, &elements, &read(scales, DType::scale_bytes)?),
+                });
             }
         }
         Ok(values)
     }
 }
 
-/// Little-endian elements to f32; exact for all three types.
+/// What a matrix of type `dtype` keeps of these values, whole rows of them.
+///
+/// # Panics
+/// When a quantised type is given something else than whole blocks.
 #[must_use]
+#[track_caller]
+pub fn stored(dtype: DType, values: &[f32]) -> Vec<f32> {
+    if dtype.is_quantised() {
+        let planes = quant::quantise(dtype, DType::F32, &narrow(DType::F32, values));
+        return quant::dequantise(dtype, &planes.elements, &planes.scales);
+    }
+    widen(dtype, &narrow(dtype, values))
+}
+
+/// Little-endian floats to f32; exact.
+///
+/// # Panics
+/// For quantised types, whose elements are no floats.
+#[must_use]
+#[track_caller]
 pub fn widen(dtype: DType, bytes: &[u8]) -> Vec<f32> {
     match dtype {
         DType::F32 => bytes
@@ -214,11 +277,16 @@ pub fn widen(dtype: DType, bytes: &[u8]) -> Vec<f32> {
             .collect(),
         DType::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
         DType::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        DType::Q8 | DType::Q4 => panic!("widen: {dtype} is no float type"),
     }
 }
 
-/// f32 to little-endian elements, rounded to nearest even. Values beyond f16's range are held at its ends.
+/// f32 to little-endian floats, rounded to nearest even. Values beyond f16's range are held at its ends.
+///
+/// # Panics
+/// For quantised types, whose elements are no floats.
 #[must_use]
+#[track_caller]
 pub fn narrow(dtype: DType, values: &[f32]) -> Vec<u8> {
     let max = f16::MAX.to_f32();
     match dtype {
@@ -228,19 +296,7 @@ pub fn narrow(dtype: DType, values: &[f32]) -> Vec<u8> {
             .flat_map(|x| f16::from_f32(x.clamp(-max, max)).to_le_bytes())
             .collect(),
         DType::BF16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
-    }
-}
-
-/// Writes a slice, converting it in pieces, so that the host never holds a second copy of a whole tensor.
-fn write_converted(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: &[u8], source: DType, target: DType) {
-    if source == target {
-        transfer::write(gpu, buffer, offset, bytes);
-        return;
-    }
-    let piece = (4 << 20) * source.bytes();
-    for (i, slice) in bytes.chunks(piece).enumerate() {
-        let converted = narrow(target, &widen(source, slice));
-        transfer::write(gpu, buffer, offset + (i * (4 << 20) * target.bytes()) as u64, &converted);
+        DType::Q8 | DType::Q4 => panic!("narrow: {dtype} is no float type"),
     }
 }
 

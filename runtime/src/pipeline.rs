@@ -23,6 +23,8 @@ pub(crate) struct Pipeline {
     /// Whether a pass has used it.
     pub(crate) dispatched: AtomicBool,
     layout: wgpu::BindGroupLayout,
+    /// Binding numbers, in the order of the buffers that a dispatch hands over.
+    numbers: Vec<u32>,
 }
 
 /// What a cached bind group is made of.
@@ -56,7 +58,8 @@ impl Pipeline {
         let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let module = shader_module(gpu, &label, &text);
-        let layout = bind_group_layout(gpu, &label, bindings(&variant));
+        let bindings = bindings(&variant);
+        let layout = bind_group_layout(gpu, &label, &bindings);
         let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&label),
             bind_group_layouts: &[Some(&layout)],
@@ -88,12 +91,13 @@ impl Pipeline {
             raw,
             dispatched: AtomicBool::new(false),
             layout,
+            numbers: bindings.iter().map(|(number, _)| *number).collect(),
         })
     }
 
     pub(crate) fn bind(&self, device: &wgpu::Device, buffers: &[&Buffer]) -> wgpu::BindGroup {
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-            .zip(buffers)
+        let numbered = self.numbers.iter().copied().zip(buffers);
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = numbered
             .map(|(binding, buffer)| wgpu::BindGroupEntry {
                 binding,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -129,11 +133,11 @@ fn shader_module(gpu: &Gpu, label: &str, text: &str) -> wgpu::ShaderModule {
     }
 }
 
-fn bind_group_layout(gpu: &Gpu, label: &str, accesses: &[Access]) -> wgpu::BindGroupLayout {
-    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)
-        .zip(accesses)
+fn bind_group_layout(gpu: &Gpu, label: &str, bindings: &[(u32, Access)]) -> wgpu::BindGroupLayout {
+    let entries: Vec<wgpu::BindGroupLayoutEntry> = bindings
+        .iter()
         .map(|(binding, access)| wgpu::BindGroupLayoutEntry {
-            binding,
+            binding: *binding,
             visibility: wgpu::ShaderStages::COMPUTE,
             ty: wgpu::BindingType::Buffer {
                 ty: wgpu::BufferBindingType::Storage {

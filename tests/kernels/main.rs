@@ -16,8 +16,10 @@ mod matmul_coop; // products on matrix units
 mod matvec; // products of 1 to 8 rows
 mod norm_gate_up; // one token: norm, gate, up, SwiGLU
 mod norm_qkv_rope; // one token: norm, q, k, v, rotation and cache write
+mod matvec_dot; // quantised weights times one vector of bytes
 mod peak; // the adapter's ceilings
 mod penalty; // repetition penalty
+mod quantize; // activations to bytes
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
 mod self_test; // known cases of the optional paths

@@ -15,7 +15,7 @@ fn exercise(checkpoint: &Checkpoint) {
     for tensor in checkpoint.tensors() {
         total += tensor.data.iter().map(|byte| usize::from(*byte & 1)).sum::<usize>();
         if let Ok(view) = checkpoint.tensor(tensor.name) {
-            assert_eq!(view.shape.iter().product::<usize>() * view.dtype.bytes(), view.data.len());
+            assert_eq!(view.dtype.element_bytes(view.shape.iter().product()), view.data.len());
         }
     }
     assert!(total as u64 <= checkpoint.total_bytes());

@@ -54,7 +54,7 @@ impl Embed {
                 first_row: part.first_row as u32,
                 n_rows: part.n_rows as u32,
             };
-            let buffers = [&*part.buffer, &rows.buffer, &out.buffer];
+            let buffers = part.bind(&[&rows.buffer, &out.buffer]);
             pass.dispatch(
                 self.pipelines.get(weights.dtype()),
                 &buffers,

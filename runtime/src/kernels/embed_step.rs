@@ -97,14 +97,13 @@ impl EmbedStep {
                 blocks_per_slot: paging.block_table.cols() as u32,
                 block_size: KV_BLOCK,
             };
-            let buffers = [
-                &*part.buffer,
+            let buffers = part.bind(&[
                 &paging.rows.buffer,
                 &table.buffer,
                 &paging.block_table.buffer,
                 &out.buffer,
                 &place.words.buffer,
-            ];
+            ]);
             let n_workgroups = groups.max(pairs).div_ceil(64);
             pass.dispatch(self.pipelines.get(weights.dtype()), &buffers, &params, [n_workgroups, 1, 1]);
         }

@@ -1,11 +1,12 @@
 //! Reproducible random weights made on the GPU, for benchmarks that have no checkpoint.
 //!
-//! Element i of the row-major matrix is `scale * u(seed, i)` with u uniform in [-1, 1); no row repeats another.
+//! Element i of the row-major matrix is `scale * u(seed, i)` with u uniform in [-1, 1); no row repeats another. In a quantised matrix
+//! it is the multiple of its block's scale that is nearest to that.
 
 use qwgpu_shaders::Variant;
 
 use super::{Handle, fold};
-use crate::{DType, Gpu, Matrix, Pass, Result, pipeline::Access};
+use crate::{DType, Gpu, Matrix, Pass, Result, buffer::Buffer, matrix::Part, pipeline::Access};
 
 pub(crate) const BINDINGS: &[Access] = &[Access::Write];
 
@@ -30,13 +31,14 @@ impl FillRandom {
 
     /// Fills the whole matrix.
     pub fn dispatch(&self, pass: &mut Pass<'_>, matrix: &Matrix, seed: u32, scale: f32) {
-        let words_per_row = matrix.cols() * matrix.dtype().bytes() / 4;
-        let format = match matrix.dtype() {
-            DType::F32 => 0,
-            DType::F16 => 1,
-            DType::BF16 => 2,
+        let (format, scales_format) = match matrix.dtype() {
+            DType::F32 => (0, None),
+            DType::F16 => (1, None),
+            DType::BF16 => (2, None),
+            DType::Q8 => (3, Some(5)),
+            DType::Q4 => (4, Some(6)),
         };
-        for part in &matrix.parts {
+        let mut fill = |buffer: &Buffer, part: &Part, format: u32, words_per_row: usize| {
             let n_words = part.n_rows * words_per_row;
             let grid = fold(pass.gpu(), n_words.div_ceil(64));
             let params = Params {
@@ -47,9 +49,30 @@ impl FillRandom {
                 scale,
                 grid_x: grid[0] * 64,
             };
-            pass.dispatch(&self.pipeline, &[&part.buffer], &params, grid);
+            pass.dispatch(&self.pipeline, &[buffer], &params, grid);
+        };
+        for part in &matrix.parts {
+            fill(&part.buffer, part, format, matrix.dtype().element_bytes(matrix.cols()) / 4);
+            if let (Some(scales), Some(format)) = (&part.scales, scales_format) {
+                fill(scales, part, format, matrix.dtype().scale_bytes(matrix.cols()) / 4);
+            }
         }
     }
+}
+
+/// The scale of a block in a quantised matrix, before it is rounded to f16: from what reaches `scale` with the largest integer of the
+/// type up to a quarter more.
+///
+/// # Panics
+/// For a float type.
+#[must_use]
+pub fn block_scale(dtype: DType, seed: u32, block: u32, scale: f32) -> f32 {
+    let highest = match dtype {
+        DType::Q8 => 127.0,
+        DType::Q4 => 7.0,
+        DType::F32 | DType::F16 | DType::BF16 => panic!("block_scale: {dtype} has none"),
+    };
+    scale * (1.0 + 0.25 * reference(seed, block).abs()) / highest
 }
 
 /// u(seed, i): the same bits as `fill_random.wgsl` makes.

@@ -47,12 +47,12 @@ impl Product<'_> {
     }
 
     /// Without a bias its binding is filled with x, which the kernel then does not read.
-    pub(crate) fn buffers<'b>(&'b self, part: &'b Part) -> [&'b Buffer; 4] {
-        [&*part.buffer, &self.x.buffer, &self.bias.unwrap_or(self.x).buffer, &self.out.buffer]
+    pub(crate) fn buffers<'b>(&'b self, part: &'b Part) -> Vec<&'b Buffer> {
+        part.bind(&[&self.x.buffer, &self.bias.unwrap_or(self.x).buffer, &self.out.buffer])
     }
 
     #[track_caller]
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         let (weights, x, out) = (self.weights, self.x, self.out);
         assert!(
             x.cols() == weights.cols(),

@@ -89,9 +89,9 @@ impl MatmulCoop {
                 out_stride: product.out.cols() as u32,
                 flags: product.flags(),
             };
-            let [weights, x, bias, out] = product.buffers(part);
-            let bias = if product.bias.is_some() { bias } else { x };
-            let buffers = [weights, &operand.values.buffer, &operand.scales.buffer, bias, out];
+            let bias = product.bias.unwrap_or(&operand.scales); // not read without its flag
+            let own = [&operand.values, &operand.scales, bias, product.out].map(|tensor| &*tensor.buffer);
+            let buffers = part.bind(&own);
             let tiles = [part.n_rows.div_ceil(outputs) as u32, n_tokens.div_ceil(outputs) as u32, 1];
             pass.dispatch(pipelines.get(product.weights.dtype()), &buffers, &params, tiles);
         }

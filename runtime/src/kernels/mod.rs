@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use qwgpu_shaders::{Kv, Reduce, Variant, Weights};
+use qwgpu_shaders::{Kv, Reduce, SCALES_BINDING, Variant, Weights};
 
 use crate::{Caps, DType, Elem, Gpu, Result, pipeline::Access, pipeline::Pipeline};
 
@@ -37,8 +37,10 @@ pub mod matmul_coop;
 pub mod matvec;
 pub mod norm_gate_up;
 pub mod norm_qkv_rope;
+pub mod matvec_dot;
 pub mod peak;
 pub mod penalty;
+pub mod quantize;
 pub mod rms_norm;
 pub mod rope;
 pub mod share;
@@ -46,8 +48,17 @@ pub mod silu_mul;
 pub mod to_f16;
 pub mod topk;
 
-/// What each binding of a variant is used for, in order of binding number.
-pub(crate) const fn bindings(variant: &Variant) -> &'static [Access] {
+/// Number and use of each binding of a variant, in the order in which its dispatch hands over the buffers.
+pub(crate) fn bindings(variant: &Variant) -> Vec<(u32, Access)> {
+    let mut bindings: Vec<(u32, Access)> = (0..).zip(own_bindings(variant).iter().copied()).collect();
+    if variant.weights().is_some_and(Weights::has_scales) {
+        bindings.push((SCALES_BINDING, Access::Read));
+    }
+    bindings
+}
+
+/// What the bindings are used for that the kernel has in every form, numbered from 0.
+const fn own_bindings(variant: &Variant) -> &'static [Access] {
     match variant {
         Variant::Embed { .. } => embed::BINDINGS,
         Variant::EmbedStep { .. } => embed_step::BINDINGS,
@@ -55,6 +66,8 @@ pub(crate) const fn bindings(variant: &Variant) -> &'static [Access] {
         Variant::Matvec { .. } => matvec::BINDINGS,
         Variant::NormQkvRope { .. } => norm_qkv_rope::BINDINGS,
         Variant::NormGateUp { .. } => norm_gate_up::BINDINGS,
+        Variant::MatvecDot { .. } => matvec_dot::BINDINGS,
+        Variant::Quantize => quantize::BINDINGS,
         Variant::Matmul { .. } => matmul::BINDINGS,
         Variant::MatmulCoop { .. } => matmul_coop::BINDINGS,
         Variant::ToF16 => to_f16::BINDINGS,
@@ -80,6 +93,8 @@ pub(crate) const fn weights_format(caps: &Caps, dtype: DType) -> Weights {
         DType::F16 if caps.f16 => Weights::F16,
         DType::F16 => Weights::F16Packed,
         DType::BF16 => Weights::Bf16,
+        DType::Q8 => Weights::Q8,
+        DType::Q4 => Weights::Q4,
     }
 }
 

@@ -78,7 +78,7 @@ impl NormGateUp {
             inv_d: 1.0 / d_model as f32,
             grid_x: grid[0],
         };
-        let buffers = [&*part.buffer, &x.buffer, &norm.buffer, &out.buffer];
+        let buffers = part.bind(&[&x.buffer, &norm.buffer, &out.buffer]);
         pass.dispatch(pipeline, &buffers, &params, grid);
     }
 }

@@ -133,15 +133,14 @@ impl NormQkvRope {
             inv_d: 1.0 / d_model as f32,
             grid_x: grid[0],
         };
-        let buffers = [
-            &*part.buffer,
+        let buffers = part.bind(&[
             &p.x.buffer,
             &p.vectors.buffer,
             &p.place.words.buffer,
             &p.q.buffer,
             &p.cache.k.buffer,
             &p.cache.v.buffer,
-        ];
+        ]);
         pass.dispatch(pipeline, &buffers, &params, grid);
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
 fn case(model: &str, n_tokens: usize, vocab: usize, cols: usize) -> BenchCase {
     let dtype = DType::BF16;
     let name = format!("{model} {dtype} {n_tokens} of [{vocab}, {cols}]");
-    let bytes = n_tokens * (cols * (dtype.bytes() + 4) + 16);
+    let bytes = n_tokens * (dtype.row_bytes(cols) + 4 * cols + 16);
     BenchCase::new("embed", name, (bytes, 0), move |gpu, copies| {
         let kernel = Embed::new(gpu, &[dtype])?;
         let table = data::weights(gpu, 1, vocab, cols, dtype)?.remove(0);

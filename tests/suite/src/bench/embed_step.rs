@@ -21,7 +21,7 @@ fn case(gpu: &Gpu, model: Shape) -> BenchCase {
     let dtype = DType::BF16;
     let (vocab, d_model, head_dim) = (shapes::cut(gpu, model.vocab), model.d_model, model.head_dim);
     let name = format!("{} {dtype} [{vocab}, {d_model}]", model.name);
-    let bytes = d_model * (dtype.bytes() + 4) + 4 * (3 * head_dim + 2) + 16;
+    let bytes = dtype.row_bytes(d_model) + 4 * d_model + 4 * (3 * head_dim + 2) + 16;
     BenchCase::new("embed_step", name, (bytes, 3 * head_dim), move |gpu, copies| {
         let kernel = EmbedStep::new(gpu, &[dtype])?;
         let weights = data::weights(gpu, 1, vocab, d_model, dtype)?.remove(0);

@@ -12,7 +12,7 @@ pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
 
 fn case(model: &str, rows: usize, cols: usize, dtype: DType) -> BenchCase {
     let name = format!("{model} {dtype} [{rows}, {cols}]");
-    BenchCase::new("fill_random", name, (rows * cols * dtype.bytes(), 0), move |gpu, copies| {
+    BenchCase::new("fill_random", name, (dtype.row_bytes(rows * cols), 0), move |gpu, copies| {
         let kernel = FillRandom::new(gpu)?;
         let matrices = data::weights(gpu, copies, rows, cols, dtype)?;
         Ok(Box::new(move |pass, i| kernel.dispatch(pass, &matrices[i], 1, 0.03)))

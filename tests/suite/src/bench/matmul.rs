@@ -25,7 +25,7 @@ pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
     }
     let models = shapes::models(gpu);
     let model = models[1.min(models.len() - 1)];
-    for dtype in [DType::F32, DType::F16] {
+    for dtype in [DType::F32, DType::F16, DType::Q8, DType::Q4] {
         for &n_tokens in batches {
             cases.push(product(gpu, "matmul", &model, model.weights()[2], dtype, n_tokens));
         }
@@ -38,7 +38,7 @@ pub(super) fn product(gpu: &Gpu, stem: &'static str, model: &Shape, weight: Weig
     let (what, rows, cols) = weight;
     let rows = shapes::cut(gpu, rows);
     let name = format!("{} {what} {dtype} [{rows}, {cols}] x {n_tokens}", model.name);
-    let bytes = rows * cols * dtype.bytes() + 4 * n_tokens * (rows + cols);
+    let bytes = dtype.row_bytes(rows * cols) + 4 * n_tokens * (rows + cols);
     BenchCase::new(stem, name, (bytes, 2 * n_tokens * rows * cols), move |gpu, copies| {
         let kernel = Matmul::new(gpu, &[dtype])?;
         let weights = data::weights(gpu, copies, rows, cols, dtype)?;

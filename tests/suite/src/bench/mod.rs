@@ -20,7 +20,9 @@ mod matmul_coop;
 mod matvec;
 mod norm_gate_up;
 mod norm_qkv_rope;
+mod matvec_dot;
 mod penalty;
+mod quantize;
 mod rms_norm;
 mod rope;
 mod runner;
@@ -93,7 +95,7 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 19] = [
+pub const KERNELS: [&str; 21] = [
     "argmax",
     "attention_decode",
     "attention_merge",
@@ -107,7 +109,9 @@ pub const KERNELS: [&str; 19] = [
     "matvec",
     "norm_gate_up",
     "norm_qkv_rope",
+    "matvec_dot",
     "penalty",
+    "quantize",
     "rms_norm",
     "rope",
     "silu_mul",
@@ -135,7 +139,9 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "matvec" => matvec::cases(gpu),
         "norm_gate_up" => norm_gate_up::cases(gpu),
         "norm_qkv_rope" => norm_qkv_rope::cases(gpu),
+        "matvec_dot" => matvec_dot::cases(gpu),
         "penalty" => penalty::cases(),
+        "quantize" => quantize::cases(gpu),
         "rms_norm" => rms_norm::cases(gpu),
         "rope" => rope::cases(gpu),
         "silu_mul" => silu_mul::cases(gpu),

@@ -15,7 +15,7 @@ pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
 fn case(gpu: &Gpu, model: Shape, dtype: DType) -> BenchCase {
     let (d_model, d_ff) = (model.d_model, shapes::cut(gpu, model.d_ff));
     let name = format!("{} gate_up {dtype} [{}, {d_model}]", model.name, 2 * d_ff);
-    let bytes = 2 * d_ff * d_model * dtype.bytes() + 4 * (2 * d_model + d_ff);
+    let bytes = 2 * d_ff * dtype.row_bytes(d_model) + 4 * (2 * d_model + d_ff);
     BenchCase::new("norm_gate_up", name, (bytes, 4 * d_ff * d_model), move |gpu, copies| {
         let kernel = NormGateUp::new(gpu, &[dtype])?;
         let matrices = data::weights(gpu, copies, 2 * d_ff, d_model, dtype)?;

@@ -31,7 +31,7 @@ fn case(gpu: &Gpu, model: Shape, dtype: DType) -> BenchCase {
     } = model;
     let (rows, q_cols, kv_cols) = (model.qkv(), n_heads * head_dim, 2 * n_kv_heads * head_dim);
     let name = format!("{} qkv {dtype} [{rows}, {d_model}], {} cache", model.name, name_of(kv));
-    let bytes = rows * d_model * dtype.bytes() + 4 * (2 * d_model + rows + q_cols) + kv.bytes() * kv_cols;
+    let bytes = rows * dtype.row_bytes(d_model) + 4 * (2 * d_model + rows + q_cols) + kv.bytes() * kv_cols;
     BenchCase::new("norm_qkv_rope", name, (bytes, 2 * rows * d_model), move |gpu, copies| {
         let kernel = NormQkvRope::new(gpu, &[dtype], kv, head_dim)?;
         let matrices = data::weights(gpu, copies, rows, d_model, dtype)?;

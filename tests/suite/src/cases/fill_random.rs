@@ -1,6 +1,6 @@
 //! Random weights: the hash bit for bit, whatever the type and the split, and nothing behind the last element.
 
-use qwgpu_runtime::{DType, Gpu, Matrix, Pass, kernels::fill_random, narrow};
+use qwgpu_runtime::{BLOCK, DType, Gpu, Matrix, Pass, kernels::fill_random, narrow};
 
 use super::{Checked, models, sample::places};
 use crate::{
@@ -42,28 +42,29 @@ impl Shape {
 pub(super) fn cases(scale: Scale) -> Vec<Case> {
     let mut cases = Vec::new();
     for dtype in DType::ALL {
-        let shape = |rows, cols, seed| Shape {
+        let shape = |rows, cols: usize, seed| Shape {
             dtype,
             rows,
-            cols,
+            cols: cols.next_multiple_of(dtype.column_multiple()),
             seed,
             scale: 0.03,
         };
         for (i, rows) in ROWS.into_iter().enumerate() {
             for (j, cols) in COLS.into_iter().enumerate() {
                 let seed = [0, 1, 77, u32::MAX, 0x8000_0000][(i + j) % 5];
-                let split = (rows * cols * dtype.bytes()) as u64 > crate::Mode::SMALL_BINDING;
+                let split = dtype.element_bytes(rows * cols) as u64 > crate::Mode::SMALL_BINDING;
                 cases.push(shape(rows, cols, seed).case(split).quick((i + j) % 2 == 0));
             }
         }
-        // beyond f16's normal numbers at one end, near its largest at the other
-        for scale in [1e-6, 1.0, 3e4] {
+        // beyond f16's normal numbers at one end, near its largest at the other; a quantised block's scale is a small part of its values
+        let least = if dtype.is_quantised() { 1e-3 } else { 1e-6 };
+        for scale in [least, 1.0, 3e4] {
             let shape = Shape { scale, ..shape(9, 200, 5) };
             cases.push(shape.case(false).quick(true));
         }
         // more workgroups than one dimension of a dispatch may have
-        let folded = 65_535 * 64 * 4 / dtype.bytes() / 1000 + 3;
-        cases.push(shape(folded, 1000, 6).case(false).quick(dtype == DType::F16));
+        let folded = 65_535 * 64 * 4 / dtype.element_bytes(1024) + 3;
+        cases.push(shape(folded, 1024, 6).case(false).quick(dtype == DType::F16));
         for weights in models::matrices(scale, 64).into_iter().filter(|weights| weights.fits(dtype)) {
             cases.push(weights.named(shape(weights.rows, weights.cols, 8).case(false)));
         }
@@ -88,13 +89,23 @@ fn expected(s: Shape, i: usize) -> Expected {
             value: f64::from(f32::from_bits(x.to_bits() & 0xffff_0000)),
             bound: 0.0,
         },
+        // half a step of the grid, and what the f16 scale is off by
+        DType::Q8 | DType::Q4 => {
+            let step = fill_random::block_scale(s.dtype, s.seed, (i / BLOCK) as u32, s.scale);
+            let scale_error = 2.0 * EPS16 * f64::from(step) + 2f64.powi(-24);
+            let steps = f64::from(x.abs() / step) + 0.5;
+            Expected {
+                value: f64::from(x),
+                bound: f64::from(step) * (0.5 + 256.0 * EPS32) + scale_error * steps,
+            }
+        }
     }
 }
 
 fn check(gpu: &Gpu, s: Shape) -> Checked {
     let whole = Matrix::new(gpu, "weights", s.rows + 1, s.cols, s.dtype)?;
     let matrix = whole.narrow(s.rows);
-    whole.write_rows(gpu, s.rows, s.dtype, &narrow(s.dtype, &vec![f32::NAN; s.cols]));
+    whole.write_rows(gpu, s.rows, DType::F32, &narrow(DType::F32, &vec![f32::NAN; s.cols]));
     let kernel = fill_random::FillRandom::new(gpu)?;
     let mut pass = Pass::new(gpu);
     kernel.dispatch(&mut pass, &matrix, s.seed, s.scale);

@@ -73,6 +73,8 @@ const fn is_quick(kernel: Kernel, dtype: DType, n_tokens: usize) -> bool {
         (DType::F32, Kernel::Matvec(32)) => matches!(n_tokens, 1 | 3 | 4),
         (DType::F16, Kernel::Matvec(32)) => n_tokens == 2,
         (DType::F16, Kernel::Matvec(64)) => n_tokens == 1,
+        (DType::Q8, Kernel::Matvec(32)) => n_tokens == 1,
+        (DType::Q4, Kernel::Matvec(64)) => n_tokens == 4,
         _ => false,
     }
 }
@@ -132,7 +134,7 @@ fn hard_values(kernel: Kernel, dtype: DType) -> Vec<Case> {
 
 /// Matrices of more than [`crate::Mode::SMALL_BINDING`] bytes, so of several parts.
 fn splits(kernel: Kernel, dtype: DType) -> Vec<Case> {
-    let shapes = [[127, 1160, 1], [130, 904, 2], [259, 520, 3], [65, 1288, 8]];
+    let shapes = [[127, 1160, 1], [151, 904, 2], [259, 520, 3], [103, 1288, 8]];
     let case = |(i, shape): (usize, [usize; 3])| {
         Shape::new(kernel, dtype, shape)
             .epilogue(3 - i)

@@ -9,6 +9,7 @@ mod fill_random;
 mod matmul;
 mod matmul_coop;
 mod matvec;
+mod matvec_dot;
 mod model;
 mod models;
 mod norm_gate_up;
@@ -39,6 +40,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         matmul::cases(scale),
         matmul_coop::cases(scale),
         matvec::cases(scale),
+        matvec_dot::cases(),
         model::cases(),
         norm_gate_up::cases(scale),
         norm_qkv_rope::cases(scale),

@@ -58,7 +58,7 @@ pub(super) struct Weights {
 impl Weights {
     /// Whether it takes 2.5 GB at most, as every one does in half precision.
     pub(super) const fn fits(&self, dtype: DType) -> bool {
-        (self.rows * self.cols * dtype.bytes()) as u64 <= 2_500_000_000
+        dtype.row_bytes(self.rows * self.cols) as u64 <= 2_500_000_000
     }
 
     /// A case with this matrix's name before its own.

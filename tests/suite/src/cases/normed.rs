@@ -5,7 +5,7 @@ use qwgpu_runtime::{
     kernels::{norm_qkv_rope, share::Share},
 };
 
-use super::product::min_normal;
+use super::product::flushes;
 use crate::{
     Axis,
     compare::{self, EPS32, Expected},
@@ -52,11 +52,11 @@ impl<'a> Normed<'a> {
     /// The product with a row of a matrix, and a bias.
     pub(super) fn product(&self, dtype: DType, row: &[f32], bias: f32) -> Expected {
         let (n, mut magnitude, mut flushed) = (self.x.len(), 0.0, 0.0);
-        for ((&w, &x), &norm) in row.iter().zip(self.x).zip(self.norm) {
+        for (k, ((&w, &x), &norm)) in row.iter().zip(self.x).zip(self.norm).enumerate() {
             let term = (f64::from(w) * f64::from(x) * f64::from(norm)).abs();
             magnitude += term;
             let tiny = |value: f32| value.abs() < f32::MIN_POSITIVE;
-            if w.abs() < min_normal(dtype) || tiny(x) || tiny(norm) || tiny(x * norm) {
+            if flushes(dtype, row, k) || tiny(x) || tiny(norm) || tiny(x * norm) {
                 flushed += term;
             }
         }

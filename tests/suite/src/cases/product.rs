@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use qwgpu_runtime::{
-    DType, Elem, Gpu, Matrix, Pass, Tensor,
+    BLOCK, DType, Elem, Gpu, Matrix, Pass, Tensor,
     kernels::{
         fill_random::FillRandom,
         matmul::{self, Matmul, Product},
@@ -12,7 +12,7 @@ use qwgpu_runtime::{
         share::Share,
         to_f16::{self, Operand},
     },
-    narrow, widen,
+    narrow, stored, widen,
 };
 
 use super::{Checked, sample::places};
@@ -70,13 +70,13 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Plain values and no epilogue.
+    /// Plain values and no epilogue; as many columns as the type allows next.
     pub(super) const fn new(kernel: Kernel, dtype: DType, [rows, cols, n_tokens]: [usize; 3]) -> Self {
         Self {
             kernel,
             dtype,
             rows,
-            cols,
+            cols: cols.next_multiple_of(dtype.column_multiple()),
             n_tokens,
             bias: false,
             accumulate: false,
@@ -174,7 +174,7 @@ impl Shape {
     /// When the smallest binding would hold the matrix, or would not hold the rest.
     pub(super) fn split_case(self) -> Case {
         let bytes = |rows: usize, cols: usize, width: usize| (rows * cols * width) as u64;
-        assert!(bytes(self.rows, self.cols, self.dtype.bytes()) > Mode::SMALL_BINDING);
+        assert!(self.dtype.element_bytes(self.rows * self.cols) as u64 > Mode::SMALL_BINDING);
         let padded_tokens = self.n_tokens + 2;
         assert!(bytes(padded_tokens, self.cols.max(self.rows), 4) <= Mode::SMALL_BINDING);
         let mut case = self.case();
@@ -194,12 +194,18 @@ impl Weights {
         let whole = Matrix::new(gpu, "weights", s.rows + 1, s.cols, s.dtype)?;
         let matrix = whole.narrow(s.rows);
         let poison = vec![f32::NAN; s.cols];
-        whole.write_rows(gpu, s.rows, s.dtype, &narrow(s.dtype, &poison));
+        whole.write_rows(gpu, s.rows, DType::F32, &narrow(DType::F32, &poison));
         let host = match s.weights {
             Source::Host(fill) => {
-                let bytes = narrow(s.dtype, &fill::values(fill, 5, s.rows, s.cols));
-                matrix.write_rows(gpu, 0, s.dtype, &bytes);
-                Some(widen(s.dtype, &bytes))
+                let values = fill::values(fill, 5, s.rows, s.cols);
+                if s.dtype.is_quantised() {
+                    matrix.write_rows(gpu, 0, DType::F32, &narrow(DType::F32, &values));
+                    Some(stored(s.dtype, &values))
+                } else {
+                    let bytes = narrow(s.dtype, &values);
+                    matrix.write_rows(gpu, 0, s.dtype, &bytes);
+                    Some(widen(s.dtype, &bytes))
+                }
             }
             Source::Device => {
                 let mut pass = Pass::new(gpu);
@@ -232,11 +238,15 @@ fn sampled(s: &Shape) -> (Vec<usize>, Vec<usize>) {
     (tokens, rows)
 }
 
-/// The smallest normal number of a type: below it, adapters may flush to zero.
-pub(super) const fn min_normal(dtype: DType) -> f32 {
+/// Whether adapters may flush weight `k` of a row to zero: where it, or the scale of its block, is below the smallest normal number.
+pub(super) fn flushes(dtype: DType, row: &[f32], k: usize) -> bool {
+    const F16_MIN: f32 = 6.103_515_6e-5;
+    let block = || row[k / BLOCK * BLOCK..][..BLOCK].iter().fold(0f32, |m, w| m.max(w.abs()));
     match dtype {
-        DType::F32 | DType::BF16 => f32::MIN_POSITIVE,
-        DType::F16 => 6.103_515_6e-5,
+        DType::F32 | DType::BF16 => row[k].abs() < f32::MIN_POSITIVE,
+        DType::F16 => row[k].abs() < F16_MIN,
+        DType::Q8 => block() < 127.0 * F16_MIN,
+        DType::Q4 => block() < 8.0 * F16_MIN,
     }
 }
 
@@ -244,10 +254,10 @@ pub(super) const fn min_normal(dtype: DType) -> f32 {
 fn expected(dtype: DType, weights: &[f32], x: &[f32], added: &[f32]) -> Expected {
     let mut magnitude: f64 = added.iter().map(|&term| f64::from(term).abs()).sum();
     let mut flushed = 0.0;
-    for (&w, &x) in weights.iter().zip(x) {
+    for (k, (&w, &x)) in weights.iter().zip(x).enumerate() {
         let product = (f64::from(w) * f64::from(x)).abs();
         magnitude += product;
-        if w.abs() < min_normal(dtype) || x.abs() < f32::MIN_POSITIVE {
+        if flushes(dtype, weights, k) || x.abs() < f32::MIN_POSITIVE {
             flushed += product;
         }
     }

@@ -1,0 +1,102 @@
+//! Activations to signed bytes in blocks of 32: `x = d q` with d the largest magnitude of a block over 127.
+//!
+//! Shapes: x `[1, cols]`, bytes u32 `[1, cols / 4]`, block_scales f32 `[cols / 32, 2]`: d, and d times the sum of the block's q.
+
+use qwgpu_shaders::Variant;
+
+use super::Handle;
+use crate::{BLOCK, Elem, Gpu, Pass, Result, Tensor, pipeline::Access};
+
+pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Write, Access::Write];
+
+params! { n_blocks: u32 }
+
+/// Activations as bytes, for at most so many columns as it was made for.
+#[derive(Debug)]
+pub struct Bytes {
+    pub(crate) bytes: Tensor,
+    pub(crate) block_scales: Tensor,
+}
+
+impl Bytes {
+    /// Room for a row of `cols` activations.
+    ///
+    /// # Errors
+    /// When the adapter has no memory for it.
+    pub fn new(gpu: &Gpu, cols: usize) -> Result<Self> {
+        Ok(Self {
+            bytes: Tensor::new(gpu, "activation bytes", 1, cols / 4, Elem::U32)?,
+            block_scales: Tensor::new(gpu, "activation scales", cols / BLOCK, 2, Elem::F32)?,
+        })
+    }
+
+    /// The bytes as words, and the two numbers of each block.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    pub fn read(&self, gpu: &Gpu) -> Result<(Vec<u32>, Vec<f32>)> {
+        Ok((self.bytes.read_u32(gpu)?, self.block_scales.read_f32(gpu)?))
+    }
+}
+
+/// The compiled kernel.
+#[derive(Debug)]
+pub struct Quantize {
+    pipeline: Handle,
+}
+
+impl Quantize {
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// When the shader does not compile.
+    pub fn new(gpu: &Gpu) -> Result<Self> {
+        Ok(Self {
+            pipeline: gpu.pipeline(Variant::Quantize)?,
+        })
+    }
+
+    /// Quantises the first row of x.
+    ///
+    /// # Panics
+    /// When its columns are not a multiple of 32, or more than `out` has room for.
+    #[track_caller]
+    pub fn dispatch(&self, pass: &mut Pass<'_>, x: &Tensor, out: &Bytes) {
+        assert!(
+            x.cols().is_multiple_of(BLOCK) && x.cols() / 4 <= out.bytes.cols(),
+            "quantize: {} columns into {}",
+            x.cols(),
+            4 * out.bytes.cols()
+        );
+        let n_blocks = (x.cols() / BLOCK) as u32;
+        let buffers = [&*x.buffer, &out.bytes.buffer, &out.block_scales.buffer];
+        pass.dispatch(&self.pipeline, &buffers, &Params { n_blocks }, [n_blocks.div_ceil(32), 1, 1]);
+    }
+}
+
+/// One block of [`reference`].
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// The scale.
+    pub d: f64,
+    /// The integers.
+    pub q: [i8; BLOCK],
+    /// Elements so near to the middle of two integers that rounding in f32 may give either.
+    pub ties: Vec<usize>,
+}
+
+/// The definition, block by block, for x of a multiple of 32 elements. Below 1e-30 a block counts as zero.
+#[must_use]
+pub fn reference(x: &[f32]) -> Vec<Block> {
+    let block = |x: &[f32]| {
+        let largest = x.iter().fold(0.0, |m: f64, &x| m.max(f64::from(x).abs()));
+        let scaled = |k: usize| if largest < 1e-30 { 0.0 } else { f64::from(x[k]) * 127.0 / largest };
+        let is_tie = |k: &usize| (scaled(*k).abs().fract() - 0.5).abs() < 1e-4;
+        Block {
+            d: largest / 127.0,
+            q: std::array::from_fn(|k| scaled(k).round() as i8),
+            ties: (0..BLOCK).filter(is_tie).collect(),
+        }
+    };
+    x.chunks_exact(BLOCK).map(block).collect()
+}
