@@ -178,8 +178,10 @@ pub enum Variant {
         /// How the best is found.
         reduce: Reduce,
     },
-    /// One round of the top-k tournament.
+    /// The best k of each chunk of logits.
     Topk,
+    /// A draw by temperature, top-k, top-p and min-p.
+    Sample,
     /// Repetition penalty.
     Penalty,
     /// Random weights.
@@ -194,7 +196,7 @@ impl Variant {
     /// Every variant that a host may ask for. The naga tests walk this list, so nothing unvalidated can ship.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::SiluMul, Self::Topk, Self::Penalty, Self::FillRandom];
+        let mut all = vec![Self::SiluMul, Self::Topk, Self::Sample, Self::Penalty, Self::FillRandom];
         all.extend(Probe::variants());
         all.extend(Peak::ALL.map(Self::Peak));
         for weights in Weights::ALL {
@@ -246,6 +248,7 @@ impl Variant {
             Self::SiluMul => "silu_mul",
             Self::Argmax { .. } => "argmax",
             Self::Topk => "topk",
+            Self::Sample => "sample",
             Self::Penalty => "penalty",
             Self::FillRandom => "fill_random",
             Self::Probe(probe) => probe.stem(),
@@ -308,7 +311,10 @@ impl Variant {
             }
             Self::Argmax { reduce } => vec![if reduce.subgroup { "best_subgroup" } else { "best_workgroup" }],
             Self::Probe(probe) => probe.parts(),
-            Self::AttentionMerge { .. } | Self::SiluMul | Self::Topk | Self::Penalty | Self::FillRandom | Self::Peak(_) => vec![],
+            Self::Topk => vec!["order"],
+            Self::Sample => vec!["row", "order", "u64"],
+            Self::Penalty => vec!["row"],
+            Self::AttentionMerge { .. } | Self::SiluMul | Self::FillRandom | Self::Peak(_) => vec![],
         }
     }
 

@@ -15,8 +15,9 @@ mod matvec; // products of 1 to 8 rows
 mod penalty; // repetition penalty
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
+mod sample; // the draw of a token
 mod silu_mul; // SwiGLU's middle
-mod topk; // the k largest logits
+mod topk; // candidates under top-k
 
 use std::{sync::Arc, time::Duration};
 
@@ -78,6 +79,7 @@ fn kernels(criterion: &mut Criterion) {
     penalty::bench(criterion);
     rms_norm::bench(criterion);
     rope::bench(criterion);
+    sample::bench(criterion);
     silu_mul::bench(criterion);
     topk::bench(criterion);
 }

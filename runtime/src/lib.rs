@@ -18,6 +18,7 @@ mod gpu;
 pub mod kernels;
 mod matrix;
 mod pass;
+pub mod philox;
 mod pipeline;
 pub mod self_test;
 mod tensor;

@@ -15,9 +15,10 @@ mod peak; // the adapter's ceilings
 mod penalty; // repetition penalty
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
+mod sample; // the draw of a token
 mod self_test; // known cases of the optional paths
 mod silu_mul; // SwiGLU's middle
-mod topk; // the k largest logits
+mod topk; // candidates under top-k
 
 use std::io::Write;
 

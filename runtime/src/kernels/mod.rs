@@ -36,6 +36,7 @@ pub mod peak;
 pub mod penalty;
 pub mod rms_norm;
 pub mod rope;
+pub mod sample;
 pub mod silu_mul;
 pub mod topk;
 
@@ -53,6 +54,7 @@ pub(crate) const fn bindings(variant: &Variant) -> &'static [Access] {
         Variant::SiluMul => silu_mul::BINDINGS,
         Variant::Argmax { .. } => argmax::BINDINGS,
         Variant::Topk => topk::BINDINGS,
+        Variant::Sample => sample::BINDINGS,
         Variant::Penalty => penalty::BINDINGS,
         Variant::FillRandom => fill_random::BINDINGS,
         Variant::Probe(probe) => crate::self_test::bindings(probe),
@@ -150,8 +152,10 @@ pub struct Kernels {
     pub silu_mul: silu_mul::SiluMul,
     /// Id of the largest logit.
     pub argmax: argmax::Argmax,
-    /// The k largest logits.
+    /// Candidates under top-k.
     pub topk: topk::Topk,
+    /// The draw of a token.
+    pub sample: sample::Sample,
     /// Repetition penalty.
     pub penalty: penalty::Penalty,
 }
@@ -171,6 +175,7 @@ impl Kernels {
             silu_mul: silu_mul::SiluMul::new(gpu)?,
             argmax: argmax::Argmax::new(gpu)?,
             topk: topk::Topk::new(gpu)?,
+            sample: sample::Sample::new(gpu)?,
             penalty: penalty::Penalty::new(gpu)?,
         })
     }

@@ -19,6 +19,7 @@ mod penalty;
 mod rms_norm;
 mod rope;
 mod runner;
+mod sample;
 mod shapes;
 mod silu_mul;
 mod topk;
@@ -87,7 +88,7 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 13] = [
+pub const KERNELS: [&str; 14] = [
     "argmax",
     "attention_decode",
     "attention_merge",
@@ -99,6 +100,7 @@ pub const KERNELS: [&str; 13] = [
     "penalty",
     "rms_norm",
     "rope",
+    "sample",
     "silu_mul",
     "topk",
 ];
@@ -121,6 +123,7 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "penalty" => penalty::cases(),
         "rms_norm" => rms_norm::cases(gpu),
         "rope" => rope::cases(gpu),
+        "sample" => sample::cases(),
         "silu_mul" => silu_mul::cases(gpu),
         "topk" => topk::cases(),
         _ => panic!("there is no kernel {kernel}"),

@@ -2,7 +2,7 @@
 
 use qwgpu_runtime::{DType, Gpu, Matrix, Pass, kernels::fill_random, narrow};
 
-use super::{Checked, models, sample::places};
+use super::{Checked, models, places::places};
 use crate::{
     Axis, Case, Failure, Scale,
     compare::{Comparison, EPS16, EPS32, Expected},

@@ -10,6 +10,7 @@ mod matvec;
 mod model;
 mod models;
 mod penalty;
+mod places;
 mod product;
 mod rms_norm;
 mod rope;
@@ -35,6 +36,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         penalty::cases(),
         rms_norm::cases(),
         rope::cases(),
+        sample::cases(),
         self_test::cases(),
         silu_mul::cases(),
         topk::cases(),

@@ -12,7 +12,7 @@ use qwgpu_runtime::{
     narrow, widen,
 };
 
-use super::{Checked, sample::places};
+use super::{Checked, places::places};
 use crate::{
     Axis, Case, Failure, Guarded, Mode,
     compare::{self, Expected},
