@@ -93,6 +93,12 @@ impl Sources {
         Self { dir: Some(dir.to_owned()) }
     }
 
+    /// Whether these are the texts built into the binary.
+    #[must_use]
+    pub const fn is_embedded(&self) -> bool {
+        self.dir.is_none()
+    }
+
     fn text(&self, name: &str) -> Result<Cow<'static, str>, SourceError> {
         let Some(dir) = &self.dir else {
             let file = FILES.iter().find(|(path, _)| *path == name);

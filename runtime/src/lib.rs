@@ -12,6 +12,7 @@
 mod adapter;
 mod buffer;
 mod caps;
+mod compile;
 mod dtype;
 mod error;
 mod gpu;
@@ -20,15 +21,17 @@ mod matrix;
 mod pass;
 pub mod philox;
 mod pipeline;
+mod pipeline_cache;
 pub mod self_test;
 mod tensor;
 mod transfer;
+mod upload;
 
 pub use adapter::{AdapterInfo, GpuOptions, list_adapters};
 pub use caps::{Caps, CoopShape, Disabled};
 pub use dtype::DType;
 pub use error::{Error, Result};
-pub use gpu::Gpu;
+pub use gpu::{Compiled, Gpu};
 pub use matrix::{Matrix, narrow, widen};
 pub use pass::{Pass, Submission, Tap, Timing};
 pub use qwgpu_shaders::{HEAD_DIMS, KV_BLOCK, MAX_GROUP, Peak, Sources, Variant};

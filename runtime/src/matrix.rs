@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use half::{bf16, f16};
 
-use crate::{DType, Elem, Gpu, Result, Tensor, buffer::Buffer, transfer};
+use crate::{DType, Elem, Gpu, Result, Tensor, buffer::Buffer, transfer, upload::Convert};
 
 /// One stretch of rows in a buffer of its own.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Matrix {
     /// As [`Matrix::new`].
     pub fn from_f32(gpu: &Gpu, label: &str, rows: usize, cols: usize, dtype: DType, values: &[f32]) -> Result<Self> {
         let matrix = Self::new(gpu, label, rows, cols, dtype)?;
-        matrix.write_rows(gpu, 0, DType::F32, bytemuck::cast_slice(values));
+        matrix.write_rows(gpu, 0, DType::F32, bytemuck::cast_slice(values))?;
         Ok(matrix)
     }
 
@@ -127,10 +127,13 @@ impl Matrix {
 
     /// Overwrites whole rows from `first_row` on with little-endian elements of type `source`, converted where it differs.
     ///
+    /// # Errors
+    /// When the device has failed or has no memory.
+    ///
     /// # Panics
     /// When `bytes` are not whole rows or reach beyond the last one.
     #[track_caller]
-    pub fn write_rows(&self, gpu: &Gpu, first_row: usize, source: DType, bytes: &[u8]) {
+    pub fn write_rows(&self, gpu: &Gpu, first_row: usize, source: DType, bytes: &[u8]) -> Result<()> {
         let source_row = self.cols * source.bytes();
         let n_rows = bytes.len() / source_row;
         assert_eq!(bytes.len(), n_rows * source_row, "write_rows: not whole rows");
@@ -145,9 +148,10 @@ impl Matrix {
             if begin < end {
                 let slice = &bytes[(begin - first_row) * source_row..(end - first_row) * source_row];
                 let offset = ((begin - part.first_row) * self.cols * self.dtype.bytes()) as u64;
-                write_converted(gpu, &part.buffer, offset, slice, source, self.dtype);
+                write_converted(gpu, &part.buffer, offset, slice, source, self.dtype)?;
             }
         }
+        Ok(())
     }
 
     /// The elements as they lie in memory, if in one part: u32 `[rows, words of a row]`.
@@ -225,17 +229,15 @@ pub fn narrow(dtype: DType, values: &[f32]) -> Vec<u8> {
     }
 }
 
-/// Writes a slice, converting it in pieces, so that the host never holds a second copy of a whole tensor.
-fn write_converted(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: &[u8], source: DType, target: DType) {
-    if source == target {
-        transfer::write(gpu, buffer, offset, bytes);
-        return;
-    }
-    let piece = (4 << 20) * source.bytes();
-    for (i, slice) in bytes.chunks(piece).enumerate() {
-        let converted = narrow(target, &widen(source, slice));
-        transfer::write(gpu, buffer, offset + (i * (4 << 20) * target.bytes()) as u64, &converted);
-    }
+/// Writes whole rows, converted on the way where the types differ, so that the host never holds a second copy of a whole tensor.
+fn write_converted(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: &[u8], source: DType, target: DType) -> Result<()> {
+    // rows are multiples of eight elements
+    let convert = Convert {
+        source_unit: 8 * source.bytes(),
+        target_unit: 8 * target.bytes(),
+        run: &|bytes| narrow(target, &widen(source, bytes)),
+    };
+    transfer::upload(gpu, buffer, offset, bytes, (source != target).then_some(convert))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod sample; // the draw of a token
 mod self_test; // known cases of the optional paths
 mod silu_mul; // SwiGLU's middle
 mod topk; // candidates under top-k
+mod upload; // large writes
 
 use std::io::Write;
 

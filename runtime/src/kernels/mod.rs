@@ -161,11 +161,16 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// Compiles all pipelines, so that a bad shader fails before the first token and nothing is compiled after load.
+    /// Compiles all pipelines, on several threads, so that a bad shader fails before the first token and nothing is compiled after
+    /// load.
     ///
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, options: &KernelOptions) -> Result<Self> {
+        gpu.compile_together(|| Self::declare(gpu, options))
+    }
+
+    fn declare(gpu: &Gpu, options: &KernelOptions) -> Result<Self> {
         Ok(Self {
             embed: embed::Embed::new(gpu, &options.dtypes)?,
             rms_norm: rms_norm::RmsNorm::new(gpu)?,

@@ -94,7 +94,7 @@ fn expected(s: Shape, i: usize) -> Expected {
 fn check(gpu: &Gpu, s: Shape) -> Checked {
     let whole = Matrix::new(gpu, "weights", s.rows + 1, s.cols, s.dtype)?;
     let matrix = whole.narrow(s.rows);
-    whole.write_rows(gpu, s.rows, s.dtype, &narrow(s.dtype, &vec![f32::NAN; s.cols]));
+    whole.write_rows(gpu, s.rows, s.dtype, &narrow(s.dtype, &vec![f32::NAN; s.cols]))?;
     let kernel = fill_random::FillRandom::new(gpu)?;
     let mut pass = Pass::new(gpu);
     kernel.dispatch(&mut pass, &matrix, s.seed, s.scale);

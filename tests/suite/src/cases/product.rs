@@ -168,11 +168,11 @@ impl Weights {
         let whole = Matrix::new(gpu, "weights", s.rows + 1, s.cols, s.dtype)?;
         let matrix = whole.narrow(s.rows);
         let poison = vec![f32::NAN; s.cols];
-        whole.write_rows(gpu, s.rows, s.dtype, &narrow(s.dtype, &poison));
+        whole.write_rows(gpu, s.rows, s.dtype, &narrow(s.dtype, &poison))?;
         let host = match s.weights {
             Source::Host(fill) => {
                 let bytes = narrow(s.dtype, &fill::values(fill, 5, s.rows, s.cols));
-                matrix.write_rows(gpu, 0, s.dtype, &bytes);
+                matrix.write_rows(gpu, 0, s.dtype, &bytes)?;
                 Some(widen(s.dtype, &bytes))
             }
             Source::Device => {
