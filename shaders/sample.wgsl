@@ -28,11 +28,11 @@ const NONE: u32 = 0xffffffffu;
 const NEGATIVE_INFINITY: u32 = 0x007fffffu; // its key
 const INFINITY: u32 = 0xff800000u;
 
-// What is summed of the candidates that are left.
+// What is summed of the candidates that are left; the first three are also the stages of a draw.
 const COUNT: u32 = 0u;  // one each
 const WEIGHT: u32 = 1u; // their weights
-const TIES: u32 = 2u;   // added to these: of those with a certain key alone
-const DRAWN: u32 = 4u;  // the weights that min_p leaves
+const DRAWN: u32 = 2u;  // the weights that min_p leaves
+const TIES: u32 = 4u;   // added to the others: of those with a certain key alone
 
 // Candidates are left if their key is above the cut's, or equal to it and not beyond the last place.
 struct Cut {
@@ -86,10 +86,10 @@ fn value(i: u32, key: u32, what: u32, tie: u32) -> U64 {
     if !is_left(i, key) {
         return U64(0u);
     }
-    if what >= TIES && what < DRAWN && key != tie {
+    if what >= TIES && key != tie {
         return U64(0u);
     }
-    if what == COUNT || what == COUNT + TIES {
+    if what % TIES == COUNT {
         return U64(1u, 0u);
     }
     let w = weight(key);
@@ -151,8 +151,15 @@ fn find(what: u32, tie: u32, goal: U64, random: u32, index: u32) -> u32 {
     return begin;
 }
 
-// Leaves the fewest best candidates whose values sum to `goal`; for weights, to the share params.top_p of all.
-fn narrow(what: u32, goal: U64, index: u32) {
+// Where the fewest best candidates end whose values sum to `goal`; for weights, to the share params.top_p of all. `rest` is what
+// those with the key have to give, and `all` whether that takes every one of them.
+struct End {
+    key: u32,
+    rest: U64,
+    all: bool,
+}
+
+fn end_of_best(what: u32, goal: U64, index: u32) -> End {
     var wanted = goal;
     var found = 0u;
     var mask = 0u;
@@ -189,16 +196,11 @@ fn narrow(what: u32, goal: U64, index: u32) {
         mask |= 255u << shift;
         wanted = sub64(wanted, sh_before);
     }
-    // `wanted` is what those at the cut have to give; mostly that takes all of them
     var one = U64(1u, 0u);
     if what == WEIGHT {
         one = fixed(weight(found));
     }
-    var last = NONE;
-    if !less64(sub64(workgroupUniformLoad(&sh_own), one), wanted) {
-        last = find(what + TIES, found, sub64(wanted, U64(1u, 0u)), 0u, index);
-    }
-    cut = Cut(found, min(last, select(NONE, cut.last, found == cut.key)));
+    return End(found, wanted, less64(sub64(workgroupUniformLoad(&sh_own), one), wanted));
 }
 
 // The first word of Philox4x32-10 for this counter under the seed.
@@ -231,15 +233,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier(); // every invocation has given its largest
     best = atomicLoad(&sh_best);
     cut = Cut(0u, NONE);
-    if params.k > 0u {
-        narrow(COUNT, U64(params.k, 0u), index);
-    }
-    if params.top_p > 0u {
-        narrow(WEIGHT, U64(0u), index);
-    }
     // of several infinities the first is taken
     let random = select(philox(rows[row].pos + 1u), 0u, best >= INFINITY);
-    let place = find(DRAWN, 0u, U64(0u), random, index);
+    var place = 0u;
+    for (var stage = COUNT; stage <= DRAWN; stage += 1u) {
+        if (stage == COUNT && params.k == 0u) || (stage == WEIGHT && params.top_p == 0u) {
+            continue;
+        }
+        var what = DRAWN;
+        var end = End(0u, U64(1u, 0u), false);
+        if stage != DRAWN {
+            what = stage + TIES;
+            end = end_of_best(stage, U64(params.k, 0u), index);
+        }
+        if end.all {
+            cut = Cut(end.key, select(NONE, cut.last, end.key == cut.key));
+        } else {
+            place = find(what, end.key, sub64(end.rest, U64(1u, 0u)), random, index);
+            cut = Cut(end.key, place);
+        }
+    }
     if index == 0u {
         var id = place;
         if params.has_ids == 1u {

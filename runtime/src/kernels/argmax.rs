@@ -71,7 +71,10 @@ impl Argmax {
             logits.cols()
         );
         let room = n_rows <= scratch.values.rows() && n_chunks <= scratch.values.cols();
-        assert!(room && rows.rows() >= n_rows && rows.cols() == 4, "argmax: no room for {n_rows} rows");
+        assert!(
+            room && rows.rows() >= n_rows && rows.cols() == 4,
+            "argmax: no room for {n_rows} rows"
+        );
         if n_chunks == 1 {
             // ids are made up in the first round: their binding is filled with the logits, and not read
             let buffers = [&*logits.buffer, &logits.buffer, &scratch.best.buffer, &rows.buffer];

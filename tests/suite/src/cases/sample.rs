@@ -189,7 +189,9 @@ fn acceptable(token: u32, random: f64, logits: &[f32], draw: &Draw) -> bool {
         let kept = sample::reference(logits, draw);
         [0.0, -off, off].iter().any(|off| at(&kept, (random + off).max(0.0)) == token)
     };
-    shares.iter().any(|&top_p| least.iter().any(|&min_p| near(&Draw { top_p, min_p, ..*draw })))
+    shares
+        .iter()
+        .any(|&top_p| least.iter().any(|&min_p| near(&Draw { top_p, min_p, ..*draw })))
 }
 
 /// The first id at which the sum of probabilities exceeds `random`.
