@@ -99,11 +99,11 @@ fn value(i: u32, key: u32, what: u32, tie: u32) -> U64 {
     return fixed(w);
 }
 
-// Sum of the values of invocations 0 to index (Hillis and Steele 1986); sh_scan[WORKGROUP - 1] holds that of all.
+// Sum of the values of invocations 0 to index (Hillis and Steele 1986); sh_scan[WORKGROUP - 1u] holds that of all. Between two
+// such sums stands a barrier of the caller's.
 fn sum_through(own: U64, index: u32) -> U64 {
     var sum = own;
     var half = 0u;
-    workgroupBarrier(); // what was left there has been read
     sh_scan[index] = sum;
     for (var step = 1u; step < WORKGROUP; step *= 2u) {
         workgroupBarrier(); // the sums of the step before are in place
@@ -125,7 +125,7 @@ fn find(what: u32, tie: u32, goal: U64, random: u32, index: u32) -> u32 {
     var size = params.n;
     loop {
         let part = (size + WORKGROUP - 1u) / WORKGROUP;
-        let low = min(begin + min(index * part, size), params.n);
+        let low = begin + index * part;
         let high = min(begin + min(index * part + part, size), params.n);
         var own = U64(0u);
         for (var i = low; i < high; i += 1u) {
