@@ -17,7 +17,7 @@ impl Rows {
         // every other token has the last bit of a word of seen ids
         let last_bit = |i: u64| if i % 2 == 1 { 31 } else { 0 };
         let row = |i: u64| Row {
-            token: fill::hash(40, i) % 960 | last_bit(i),
+            token: (fill::hash(40, i) % 960) | last_bit(i),
             slot: 3 * i as u32 + 1,
             pos: fill::hash(41, i) % 5000,
             rope_pos: fill::hash(42, i) % 5000,
