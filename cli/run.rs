@@ -255,7 +255,7 @@ pub(crate) fn stats_text(loaded: &Loaded, stats: &Stats, stop: StopReason, sampl
             model.kv()
         )
         .to_lowercase(),
-        format!("load         {:.2} s", loaded.load.as_secs_f64()),
+        load_text(loaded),
         format!(
             "prefill      {fed} tokens{cached} in {:.3} s{}",
             stats.prefill.as_secs_f64(),
@@ -279,6 +279,20 @@ pub(crate) fn stats_text(loaded: &Loaded, stats: &Stats, stop: StopReason, sampl
         format!("sampling     {}", sampling_words(sampler)),
     ];
     lines.join("\n") + "\n"
+}
+
+/// How long the model took to be there: the weights, and beside them the kernels.
+fn load_text(loaded: &Loaded) -> String {
+    let (upload, compiled) = (loaded.model.upload(), loaded.model.gpu().compiled());
+    format!(
+        "load         {:.2} s ({} in {:.2} s, {:.2} GB/s; {} pipelines in {:.0} ms)",
+        loaded.load.as_secs_f64(),
+        human_bytes(upload.bytes),
+        upload.time.as_secs_f64(),
+        upload.rate(),
+        compiled.n_pipelines,
+        compiled.time.as_secs_f64() * 1e3
+    )
 }
 
 fn stop_words(stop: StopReason) -> String {

@@ -50,6 +50,7 @@ const FILES: &[(&str, &str)] = files![
     "quantize",
     "rms_norm",
     "rope",
+    "sample",
     "silu_mul",
     "to_f16",
     "topk",
@@ -65,9 +66,11 @@ const FILES: &[(&str, &str)] = files![
     "shared/kv_index",
     "shared/norm_rows",
     "shared/place",
+    "shared/order",
     "shared/reduce_subgroup",
     "shared/reduce_workgroup",
     "shared/row",
+    "shared/u64",
     "shared/weight_bf16",
     "shared/weight_f16",
     "shared/weight_f16_packed",
@@ -102,6 +105,12 @@ impl Sources {
     #[must_use]
     pub fn from_dir(dir: &Path) -> Self {
         Self { dir: Some(dir.to_owned()) }
+    }
+
+    /// Whether these are the texts built into the binary.
+    #[must_use]
+    pub const fn is_embedded(&self) -> bool {
+        self.dir.is_none()
     }
 
     fn text(&self, name: &str) -> Result<Cow<'static, str>, SourceError> {

@@ -305,8 +305,10 @@ pub enum Variant {
         /// How the best is found.
         reduce: Reduce,
     },
-    /// One round of the top-k tournament.
+    /// The best k of each chunk of logits.
     Topk,
+    /// A draw by temperature, top-k, top-p and min-p.
+    Sample,
     /// Repetition penalty.
     Penalty,
     /// Random weights.
@@ -321,7 +323,15 @@ impl Variant {
     /// Every variant that a host may ask for. The naga tests walk this list, so nothing unvalidated can ship.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::SiluMul, Self::Topk, Self::Penalty, Self::FillRandom, Self::ToF16, Self::Quantize];
+        let mut all = vec![
+            Self::SiluMul,
+            Self::Topk,
+            Self::Sample,
+            Self::Penalty,
+            Self::FillRandom,
+            Self::ToF16,
+            Self::Quantize,
+        ];
         all.extend(Probe::variants());
         all.extend(Peak::ALL.map(Self::Peak));
         for weights in Weights::ALL.into_iter().filter(|weights| weights.has_scales()) {
@@ -426,6 +436,7 @@ impl Variant {
             Self::SiluMul => "silu_mul",
             Self::Argmax { .. } => "argmax",
             Self::Topk => "topk",
+            Self::Sample => "sample",
             Self::Penalty => "penalty",
             Self::FillRandom => "fill_random",
             Self::Probe(probe) => probe.stem(),
@@ -533,14 +544,10 @@ impl Variant {
             Self::AttentionPrefillCoop { .. } => vec!["kv_f16", "row", "kv_index", CoopTile::M16F16.part()],
             Self::Argmax { reduce } => vec![if reduce.subgroup { "best_subgroup" } else { "best_workgroup" }],
             Self::Probe(probe) => probe.parts(),
-            Self::AttentionMerge { .. }
-            | Self::SiluMul
-            | Self::Topk
-            | Self::Penalty
-            | Self::FillRandom
-            | Self::ToF16
-            | Self::Quantize
-            | Self::Peak(_) => vec![],
+            Self::Topk => vec!["order"],
+            Self::Sample => vec!["row", "order", "u64"],
+            Self::Penalty => vec!["row"],
+            Self::AttentionMerge { .. } | Self::SiluMul | Self::FillRandom | Self::ToF16 | Self::Quantize | Self::Peak(_) => vec![],
         }
     }
 

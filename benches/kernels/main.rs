@@ -15,16 +15,17 @@ mod fill_random; // random weights
 mod matmul; // tiled products
 mod matmul_coop; // products on matrix units
 mod matvec; // products of 1 to 8 rows
+mod matvec_dot; // quantised weights times one vector of bytes
 mod norm_gate_up; // one token: norm, gate, up, SwiGLU
 mod norm_qkv_rope; // one token: norm, q, k, v, rotation and cache write
-mod matvec_dot; // quantised weights times one vector of bytes
 mod penalty; // repetition penalty
 mod quantize; // activations to bytes
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
+mod sample; // the draw of a token
 mod silu_mul; // SwiGLU's middle
 mod to_f16; // rows to f16
-mod topk; // the k largest logits
+mod topk; // candidates under top-k
 
 use std::{sync::Arc, time::Duration};
 
@@ -93,6 +94,7 @@ fn kernels(criterion: &mut Criterion) {
     quantize::bench(criterion);
     rms_norm::bench(criterion);
     rope::bench(criterion);
+    sample::bench(criterion);
     silu_mul::bench(criterion);
     to_f16::bench(criterion);
     topk::bench(criterion);

@@ -1,8 +1,8 @@
 //! Every intermediate of a forward pass, allocated once for the largest batch and narrowed to the one at hand.
 
 use qwgpu_runtime::{
-    Elem, Gpu, Matrix, Tensor,
-    kernels::{attention, embed_step::Place, matmul::Product, matmul_coop, to_f16::Operand},
+    BLOCK, Elem, Gpu, Matrix, Tensor,
+    kernels::{attention, embed_step::Place, matmul::Product, matmul_coop, quantize::Bytes, to_f16::Operand},
 };
 
 use crate::{Result, config::Config};
@@ -37,6 +37,8 @@ pub(crate) struct Activations {
     pub(crate) scratch: attention::Scratch,
     /// Inputs of products in f16, where matrix units take them
     pub(crate) operand: Option<Operand>,
+    /// The input of a product in bytes, for integer dot products
+    pub(crate) bytes: Bytes,
     /// `[HEAD_ROWS, d_model]`
     pub(crate) final_normed: Tensor,
     /// `[HEAD_ROWS, vocab_size]`
@@ -73,7 +75,7 @@ impl Activations {
         let per_token = widths(config).iter().sum::<usize>() + 4 + 2;
         let head = head_rows(batch) * (config.d_model + config.vocab_size);
         let scratch = batch.min(attention::MAX_SPLIT_ROWS) * config.n_heads * attention::MAX_SPLITS * (config.head_dim + 2);
-        4 * (batch * per_token + head + scratch + Place::words(config.head_dim)) as u64 + Operand::bytes(batch, operand_width(config))
+        4 * (batch * per_token + head + scratch + Place::words(config.head_dim)) as u64 + Operand::bytes(batch + 1, operand_width(config))
     }
 
     pub(crate) fn new(gpu: &Gpu, config: &Config, batch: usize) -> Result<Self> {
@@ -97,13 +99,20 @@ impl Activations {
             } else {
                 Some(Operand::new(gpu, batch, operand_width(config))?)
             },
+            bytes: Bytes::new(gpu, operand_width(config).next_multiple_of(BLOCK))?,
             final_normed: tensor("final norm", head_rows(batch), config.d_model, Elem::F32)?,
             logits: tensor("logits", head_rows(batch), config.vocab_size, Elem::F32)?,
         })
     }
 
     /// `out = x weights^T + bias`
-    pub(crate) const fn product<'a>(&'a self, weights: &'a Matrix, x: &'a Tensor, bias: Option<&'a Tensor>, out: &'a Tensor) -> Product<'a> {
+    pub(crate) const fn product<'a>(
+        &'a self,
+        weights: &'a Matrix,
+        x: &'a Tensor,
+        bias: Option<&'a Tensor>,
+        out: &'a Tensor,
+    ) -> Product<'a> {
         Product {
             weights,
             x,
@@ -111,6 +120,7 @@ impl Activations {
             accumulate: false,
             out,
             operand: self.operand.as_ref(),
+            bytes: Some(&self.bytes),
         }
     }
 

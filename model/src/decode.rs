@@ -9,17 +9,15 @@ use qwgpu_runtime::{
     kernels::{attention::Plan, norm_qkv_rope::Projection},
 };
 
-use crate::{
-    Result,
-    qwen2::Forward,
-    weights::LayerWeights,
-};
+use crate::{Result, qwen2::Forward, weights::LayerWeights};
 
 impl Forward<'_> {
-    /// Whether the kernels of a step take these weights: they join rows from far apart, which one binding has to hold.
+    /// Whether the kernels of a step take these weights: they join rows from far apart, which one binding has to hold. Large quantised
+    /// matrices gain more from integer dot products, which those kernels do not have.
     pub(crate) fn can_step(&self) -> bool {
         let mut layers = self.weights.layers.iter();
-        layers.all(|layer| layer.qkv.is_whole() && layer.gate_up.is_whole())
+        let dot = |weights| self.kernels.matmul.takes_bytes(weights);
+        layers.all(|layer| layer.qkv.is_whole() && layer.gate_up.is_whole() && !dot(&layer.gate_up))
     }
 
     /// As [`Forward::layers`], for one token.

@@ -1,17 +1,13 @@
 //! Generation: an iterator of token ids over a session.
 //!
-//! A greedy generation runs one step ahead: the GPU has the next step before the host has read the token that it begins with, so that
-//! it never waits for the host. What was computed beyond the last token is left in the cache, where the next feed writes over it.
+//! The GPU chooses the token, advances the row and goes on with the next step, which it has before the host has read the token: it
+//! never waits for the host. What was computed beyond the last token is left in the cache, where the next feed writes over it.
 
 use std::time::{Duration, Instant};
 
 use qwgpu_runtime::Pass;
 
-use crate::{
-    Error, Model, Result, Session,
-    choose::Asked,
-    sampler::{SamplerConfig, SeenSet},
-};
+use crate::{Error, Model, Result, Session, choose::Asked, sampler::SamplerConfig};
 
 /// How to continue a prompt.
 #[derive(Clone, Debug)]
@@ -72,10 +68,9 @@ pub struct Stats {
 pub struct Tokens<'s> {
     session: &'s mut Session,
     options: GenerateOptions,
-    seen: SeenSet,
     /// The token that was yielded last and is not in the cache yet.
     last: Option<u32>,
-    /// The greedy choice of the step that feeds `last`, if it was submitted before `last` was known.
+    /// The choice of the step that feeds `last`, submitted before `last` was known.
     ahead: Option<Asked>,
     stop: Option<StopReason>,
     failed: bool,
@@ -111,9 +106,9 @@ impl Session {
             Err(Error::Cancelled) => Some(StopReason::Cancelled),
             Err(error) => return Err(error),
         };
-        let mut seen = SeenSet::new(self.model.config().vocab_size);
+        self.aim();
         if options.sampler.has_penalty() {
-            seen.extend(prompt.iter().copied());
+            self.chooser.set_seen(&self.model.gpu, self.model.config().vocab_size, prompt);
         }
         let stats = Stats {
             prompt_tokens: prompt.len(),
@@ -124,7 +119,6 @@ impl Session {
         Ok(Tokens {
             session: self,
             options: options.clone(),
-            seen,
             last: None,
             ahead: None,
             stop,
@@ -162,47 +156,17 @@ impl Tokens<'_> {
         }
     }
 
-    /// Records the last token through the layers and the head, and the penalties for what has been seen.
-    fn record_last(&mut self, model: &Model, pass: &mut Pass<'_>) -> Result<()> {
-        let session = &mut *self.session;
-        if let Some(last) = self.last.take() {
-            session.record(pass, &[last])?;
-            session.forward().head(pass, 0, 1)?;
-            session.advance(&[last], true);
-        }
-        assert!(session.has_logits(), "a running generation always has logits");
-        let (logits, sampler) = (session.logits_row(), &self.options.sampler);
-        session.chooser.penalise(pass, &model.kernels, &logits, sampler, &self.seen);
-        Ok(())
-    }
-
-    /// One pass: the last token through the layers, the head, and the choice of the next.
-    fn sampled_step(&mut self) -> Result<u32> {
+    /// The next token, with the pass after it submitted before it is read.
+    fn step(&mut self) -> Result<u32> {
         let model = self.session.model.clone();
-        let mut pass = Pass::new(&model.gpu);
-        self.record_last(&model, &mut pass)?;
-        let session = &mut *self.session;
-        let (logits, sampler) = (session.logits_row(), &self.options.sampler);
-        let n_valid = model.n_valid();
-        let pending = session.chooser.record(&mut pass, &model.kernels, &logits, n_valid, sampler)?;
-        pass.submit();
-        let step = session.ids().len() as u64;
-        session.chooser.finish(&model.gpu, pending, logits.cols(), n_valid, sampler, step)
-    }
-
-    /// The same for a greedy choice, with the next pass submitted before this one's token is read.
-    fn greedy_step(&mut self) -> Result<u32> {
-        let model = self.session.model.clone();
-        let asked = match (self.ahead.take(), self.last) {
+        let asked = match (self.ahead.take(), self.last.take()) {
             (Some(asked), Some(last)) => {
-                self.last = None;
                 self.session.advance(&[last], true);
                 asked
             }
             _ => {
-                let mut pass = Pass::new(&model.gpu);
-                self.record_last(&model, &mut pass)?;
-                self.ask(&model, pass, self.stats.generated_tokens)
+                assert!(self.session.has_logits(), "a generation begins with the logits of its prompt");
+                self.ask(&model, Pass::new(&model.gpu), self.stats.generated_tokens)
             }
         };
         if self.may_run_ahead() {
@@ -216,15 +180,15 @@ impl Tokens<'_> {
     }
 
     fn ask(&self, model: &Model, pass: Pass<'_>, turn: usize) -> Asked {
-        let (logits, rows) = (self.session.logits_row(), &self.session.activations.rows);
-        let chooser = &self.session.chooser;
-        chooser.ask(pass, &model.kernels, &logits, model.n_valid(), rows, turn)
+        let (logits, row) = (self.session.logits_row(), self.session.row());
+        let (chooser, sampler) = (&self.session.chooser, &self.options.sampler);
+        chooser.ask(pass, &model.kernels, (&logits, model.n_valid()), sampler, &row, turn)
     }
 
-    /// Whether a step after the one at hand is wanted as far as can be known, fits, and needs nothing of the host.
+    /// Whether a step after the one at hand is wanted as far as can be known, and fits.
     fn may_run_ahead(&self) -> bool {
         let wanted = self.stats.generated_tokens + 1 < self.options.max_tokens;
-        wanted && self.session.ids().len() < self.session.ctx() && !self.options.sampler.has_penalty()
+        wanted && self.session.ids().len() < self.session.ctx()
     }
 
     fn next_token(&mut self) -> Result<Option<u32>> {
@@ -233,11 +197,7 @@ impl Tokens<'_> {
             return Ok(None);
         }
         let started = Instant::now();
-        let id = if self.options.sampler.is_greedy() {
-            self.greedy_step()?
-        } else {
-            self.sampled_step()?
-        };
+        let id = self.step()?;
         if self.stats.first_token.is_zero() {
             self.stats.first_token = self.started.elapsed();
         } else {
@@ -246,9 +206,6 @@ impl Tokens<'_> {
         if self.options.stop_ids.contains(&id) {
             self.stop = Some(StopReason::StopToken(id));
             return Ok(None);
-        }
-        if self.options.sampler.has_penalty() {
-            self.seen.insert(id);
         }
         self.last = Some(id);
         self.stats.generated_tokens += 1;

@@ -50,6 +50,6 @@ mod weights;
 
 pub use error::{Error, Result};
 pub use generate::{GenerateOptions, Stats, StopReason, Tokens};
-pub use load::{LoadOptions, Model};
+pub use load::{LoadOptions, Model, Upload};
 pub use plan::MemoryPlan;
 pub use session::{CancelHandle, Session, Trace};

@@ -1,6 +1,9 @@
 //! From a checkpoint, or from nothing, to a model on the GPU.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use qwgpu_runtime::{
     DType, Elem, Gpu, Tensor,
@@ -60,6 +63,24 @@ pub struct Model {
     stop_ids: Vec<u32>,
     settings: Settings,
     plan: MemoryPlan,
+    upload: Upload,
+}
+
+/// How fast the weights came to the GPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Upload {
+    /// Bytes of the checkpoint; none for random weights, which are made on the GPU.
+    pub bytes: u64,
+    /// Until the last byte had arrived and the last kernel was compiled, which goes on beside it.
+    pub time: Duration,
+}
+
+impl Upload {
+    /// 10^9 bytes of the checkpoint a second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.bytes as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE) / 1e9
+    }
 }
 
 /// [`LoadOptions`] with every choice made.
@@ -153,19 +174,25 @@ impl Model {
             dtype: settings.dtype,
             progress,
             done: 0,
-            flushed: 0,
         };
-        let weights = loader.load(&config)?;
+        let started = Instant::now();
+        let (weights, kernels) = beside(gpu, || loader.load(&config), || kernels(gpu, &config, settings))?;
+        let upload = Upload {
+            bytes: checkpoint.total_bytes(),
+            time: started.elapsed(),
+        };
         let generation = checkpoint.generation().clone();
         let mut stop_ids = [generation.eos_token_ids.as_slice(), &config.eos_token_ids].concat();
         stop_ids.sort_unstable();
         stop_ids.dedup();
         let name = checkpoint.name().to_owned();
-        Self::assemble(gpu, config, settings, plan, weights, name, |model| Self {
+        Self::assemble(gpu, config, settings, plan, (weights, kernels), |model| Self {
+            name,
             tokenizer,
             template,
             generation,
             stop_ids,
+            upload,
             ..model
         })
     }
@@ -179,7 +206,8 @@ impl Model {
         let plan = settings.plan(&config);
         plan.check(gpu)?;
         let weights = weights::random(gpu, &config, settings.dtype, seed)?;
-        Self::assemble(gpu, config, settings, plan, weights, "random".into(), |model| model)
+        let kernels = kernels(gpu, &config, settings)?;
+        Self::assemble(gpu, config, settings, plan, (weights, kernels), |model| model)
     }
 
     fn assemble(
@@ -187,19 +215,9 @@ impl Model {
         config: Config,
         settings: Settings,
         plan: MemoryPlan,
-        weights: Weights,
-        name: String,
+        (weights, kernels): (Weights, Kernels),
         finish: impl FnOnce(Self) -> Self,
     ) -> Result<Arc<Self>> {
-        let kernels = Kernels::new(
-            gpu,
-            &KernelOptions {
-                dtypes: vec![settings.dtype],
-                head_dim: config.head_dim,
-                group_size: config.group_size(),
-                kv: settings.kv,
-            },
-        )?;
         let table = RopeTable::new(&config, settings.ctx);
         let rope_table = Tensor::from_f32(gpu, "rope table", table.shape()[0], config.head_dim, table.data())?;
         Ok(Arc::new(finish(Self {
@@ -208,7 +226,8 @@ impl Model {
             kernels,
             weights,
             rope_table,
-            name,
+            name: "random".into(),
+            upload: Upload::default(),
             generation: GenerationConfig::default(),
             tokenizer: None,
             template: None,
@@ -266,6 +285,12 @@ impl Model {
         &self.plan
     }
 
+    /// How fast it was loaded.
+    #[must_use]
+    pub const fn upload(&self) -> &Upload {
+        &self.upload
+    }
+
     /// Storage of the weights.
     #[must_use]
     pub const fn dtype(&self) -> DType {
@@ -296,6 +321,30 @@ impl Model {
         let named = self.tokenizer.as_ref().map_or(self.config.vocab_size, Tokenizer::n_tokens);
         named.min(self.config.vocab_size)
     }
+}
+
+/// Every kernel that the model may run.
+fn kernels(gpu: &Gpu, config: &Config, settings: Settings) -> Result<Kernels> {
+    let options = KernelOptions {
+        dtypes: vec![settings.dtype],
+        head_dim: config.head_dim,
+        group_size: config.group_size(),
+        kv: settings.kv,
+    };
+    Ok(Kernels::new(gpu, &options)?)
+}
+
+/// Both at the same time, where the backend stands it: on GL threads wait for one context, and wgpu panics when that takes long.
+fn beside<A, B: Send>(gpu: &Gpu, here: impl FnOnce() -> Result<A>, there: impl FnOnce() -> Result<B> + Send) -> Result<(A, B)> {
+    if gpu.info().backend == "gl" {
+        return Ok((here()?, there()?));
+    }
+    std::thread::scope(|scope| {
+        let there = scope.spawn(there);
+        let here = here();
+        let there = there.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((here?, there?))
+    })
 }
 
 /// Tokenizer and template of a checkpoint. A folder without tokenizer.json still runs on token ids.

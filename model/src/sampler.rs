@@ -1,15 +1,16 @@
 //! Choosing the next token from the logits, on the CPU.
 //!
-//! The order and meaning of the filters are those of Hugging Face transformers (`generation/logits_process.py`): repetition
-//! penalty, temperature, top-k, top-p, min-p, then a draw. All of it works on a list of candidates sorted by logit, so that the
-//! list can come from here ([`top_candidates`]) or, when top-k bounds it, from a top-k kernel that saves reading back 150,000
-//! logits. Equal logits go by the lower id, everywhere, so that results do not depend on how a sort or a GPU got there; for
-//! top-k this means exactly k candidates, where transformers keeps all that tie with the last.
+//! This is the specification of what `choose` has the GPU do. The order and meaning of the filters are those of Hugging Face
+//! transformers (`generation/logits_process.py`): repetition penalty, temperature, top-k, top-p, min-p, then a draw among what is
+//! left, in order of id. Filters work on a list of candidates sorted by logit ([`top_candidates`]). Equal logits go by the lower id,
+//! everywhere, so that results do not depend on how a sort or a GPU got there; for top-k this means exactly k candidates, where
+//! transformers keeps all that tie with the last.
 
-mod philox;
 mod seen;
 
 use std::cmp::Ordering;
+
+use qwgpu_runtime::philox;
 
 use crate::{Error, Result};
 
@@ -240,7 +241,8 @@ pub fn distribution(sorted: &[Candidate], config: &SamplerConfig) -> Vec<(u32, f
     kept
 }
 
-/// Draws the next token from penalised candidates sorted in [`Candidate::order`]; see [`distribution`] for what they must be.
+/// Draws the next token from penalised candidates sorted in [`Candidate::order`]; see [`distribution`] for what they must be: in order
+/// of id, the first at which the sum of probabilities exceeds the random number.
 ///
 /// The random number depends on `config.seed` and `step` alone. `step` is the position of the token drawn, so that a text
 /// continued from a cached prefix is the text that would have been had it been computed in one go.
@@ -249,7 +251,8 @@ pub fn distribution(sorted: &[Candidate], config: &SamplerConfig) -> Vec<(u32, f
 /// If `sorted` is empty.
 #[must_use]
 pub fn draw(sorted: &[Candidate], config: &SamplerConfig, step: u64) -> u32 {
-    let distribution = distribution(sorted, config);
+    let mut distribution = distribution(sorted, config);
+    distribution.sort_unstable_by_key(|&(id, _)| id);
     let target = philox::uniform(config.seed, step);
     let mut sum = 0.0;
     let mut last = distribution[0].0;

@@ -79,7 +79,7 @@ impl Session {
         let batch = batch.clamp(1, model.batch().min(ctx));
         Ok(Self {
             activations: Activations::new(gpu, config, batch)?,
-            chooser: Chooser::new(gpu, config.vocab_size, ctx)?,
+            chooser: Chooser::new(gpu, config.vocab_size)?,
             cache: KvCache::new(gpu, config, ctx, model.kv())?,
             model: model.clone(),
             ids: Vec::new(),
@@ -170,8 +170,8 @@ impl Session {
         Ok(())
     }
 
-    /// Logits `[vocab_size]` of the last token that was fed. A generation with a repetition penalty leaves penalised ones; a greedy
-    /// one that ended early, at a stop token, say, leaves none.
+    /// Logits `[vocab_size]` of the last token that was fed. A generation with a repetition penalty leaves penalised ones; one that
+    /// ended early, at a stop token, say, leaves none.
     ///
     /// # Errors
     /// [`Error::EmptyPrompt`] when there are none: nothing was fed since the last rewind; or a failing device.
@@ -248,24 +248,27 @@ impl Session {
     pub(crate) fn record(&self, pass: &mut Pass<'_>, batch: &[u32]) -> Result<()> {
         let gpu = &self.model.gpu;
         let first = self.ids.len() as u32;
-        let row = |(pos, &token): (u32, &u32)| Row {
-            token,
-            slot: 0,
-            pos,
-            rope_pos: pos,
-        };
-        let rows: Vec<Row> = (first..).zip(batch).map(row).collect();
+        let rows: Vec<Row> = (first..).zip(batch).map(|(pos, &token)| row_at(pos, token)).collect();
         self.activations.rows.write(gpu, &rows);
         let plan = self.plan(batch.len());
         self.forward().layers(pass, batch.len(), &plan)
     }
 
-    /// As [`Session::record`], for one token that only the GPU knows: it is in the row already.
+    /// As [`Session::record`], for one token that only the GPU knows: [`Chooser::ask`] has left it in the row, with its position.
     pub(crate) fn record_chosen(&self, pass: &mut Pass<'_>) -> Result<()> {
-        let pos = self.ids.len() as u32;
-        // slot, pos and rope_pos; the token before them stays
-        self.activations.rows.write_from(&self.model.gpu, 1, &[0, pos, pos]);
         self.forward().layers(pass, 1, &self.plan(1))
+    }
+
+    /// Puts the last token into the row that choices advance, whatever batch it was fed in.
+    pub(crate) fn aim(&self) {
+        let Some((last, before)) = self.ids.split_last() else { return };
+        let row = row_at(before.len() as u32, *last);
+        self.activations.rows.write(&self.model.gpu, &[row]);
+    }
+
+    /// The row that choices advance, u32 `[1, 4]`.
+    pub(crate) fn row(&self) -> Tensor {
+        self.activations.rows.narrow(1)
     }
 
     /// Splits of the context for few rows, tiles of queries for many.
@@ -309,6 +312,16 @@ impl Session {
             activations: &self.activations,
             cache: &self.cache,
         }
+    }
+}
+
+/// A token of the one sequence that a session holds.
+const fn row_at(pos: u32, token: u32) -> Row {
+    Row {
+        token,
+        slot: 0,
+        pos,
+        rope_pos: pos,
     }
 }
 

@@ -50,9 +50,6 @@ impl Weights {
     }
 }
 
-/// Bytes uploaded before the staging memory is waited for: what a load keeps in RAM beside the mapped file.
-const IN_FLIGHT: u64 = 256 << 20;
-
 /// Uploads tensors one after the other and reports progress.
 pub(crate) struct Loader<'a> {
     pub(crate) gpu: &'a std::sync::Arc<Gpu>,
@@ -60,7 +57,6 @@ pub(crate) struct Loader<'a> {
     pub(crate) dtype: DType,
     pub(crate) progress: &'a mut dyn FnMut(u64, u64) -> bool,
     pub(crate) done: u64,
-    pub(crate) flushed: u64,
 }
 
 impl Loader<'_> {
@@ -126,7 +122,7 @@ impl Loader<'_> {
         let row_bytes = view.dtype.element_bytes(matrix.cols());
         let rows_per_slice = ((32 << 20) / row_bytes).max(1);
         for (i, slice) in view.data.chunks(rows_per_slice * row_bytes).enumerate() {
-            matrix.write_rows(self.gpu, first_row + i * rows_per_slice, view.dtype, slice);
+            matrix.write_rows(self.gpu, first_row + i * rows_per_slice, view.dtype, slice)?;
             self.advance(slice.len() as u64)?;
         }
         Ok(())
@@ -145,10 +141,6 @@ impl Loader<'_> {
 
     fn advance(&mut self, bytes: u64) -> Result<()> {
         self.done += bytes;
-        if self.done - self.flushed >= IN_FLIGHT {
-            self.gpu.flush_uploads()?;
-            self.flushed = self.done;
-        }
         if (self.progress)(self.done, self.checkpoint.total_bytes()) {
             Ok(())
         } else {

@@ -73,6 +73,8 @@ pub struct GpuOptions {
     /// Whether optional paths must compute a known case right before they are used. The test suite turns it off: it is there to
     /// find what this would hide.
     pub self_test: bool,
+    /// Whether what the driver makes of the kernels is kept in the user's cache folder (Vulkan alone).
+    pub pipeline_cache: bool,
 }
 
 impl Default for GpuOptions {
@@ -84,12 +86,14 @@ impl Default for GpuOptions {
             checked: false,
             max_binding: None,
             self_test: true,
+            pipeline_cache: true,
         }
     }
 }
 
 impl GpuOptions {
-    /// Options from the environment: `QWGPU_ADAPTER`, `QWGPU_DISABLE`, `QWGPU_SHADERS`, `QWGPU_CHECKED=1`, `QWGPU_SELF_TEST=0`.
+    /// Options from the environment: `QWGPU_ADAPTER`, `QWGPU_DISABLE`, `QWGPU_SHADERS`, `QWGPU_CHECKED=1`, `QWGPU_SELF_TEST=0`,
+    /// `QWGPU_PIPELINE_CACHE=0`.
     ///
     /// # Errors
     /// [`Error::Environment`] for a value that is not understood.
@@ -102,6 +106,7 @@ impl GpuOptions {
             sources,
             checked: text("QWGPU_CHECKED").is_some_and(|value| value != "0"),
             self_test: text("QWGPU_SELF_TEST").is_none_or(|value| value != "0"),
+            pipeline_cache: text("QWGPU_PIPELINE_CACHE").is_none_or(|value| value != "0"),
             ..Self::default()
         })
     }

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use qwgpu_shaders::{Sources, Variant};
@@ -14,9 +15,12 @@ use crate::{
     AdapterInfo, Caps, Error, GpuOptions, Result, Submission,
     adapter::choose,
     buffer::{Buffer, DeadBuffers},
+    compile::collect,
     counts::{Counters, Counts, count},
     pipeline::{BindKey, Pipeline},
+    pipeline_cache::PipelineCache,
     self_test::{self, Distrust},
+    upload::{Convert, Ring},
 };
 
 /// Workgroup memory that the kernels are written for. Every desktop API grants it.
@@ -26,6 +30,15 @@ pub(crate) const MAX_PARAMS: u32 = 64;
 /// WebGPU's alignment of bindings; no adapter asks for more.
 const MAX_ALIGNMENT: u64 = 256;
 
+/// Pipelines compiled for models, and the time that took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compiled {
+    /// How many.
+    pub n_pipelines: usize,
+    /// From the first to the last, on all threads.
+    pub time: Duration,
+}
+
 /// An open device with everything that kernels share: pipelines, bind groups, the first error.
 pub struct Gpu {
     pub(crate) device: wgpu::Device,
@@ -34,7 +47,10 @@ pub struct Gpu {
     pub(crate) checked: bool,
     pub(crate) info: AdapterInfo,
     pub(crate) distrusted: Vec<Distrust>,
+    pub(crate) pipeline_cache: Option<PipelineCache>,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
+    compiled: Mutex<Compiled>,
+    uploads: Mutex<Ring>,
     bind_groups: Mutex<HashMap<BindKey, wgpu::BindGroup>>,
     dead: Arc<DeadBuffers>,
     failure: Arc<Mutex<Option<Error>>>,
@@ -79,6 +95,10 @@ impl Gpu {
         features.set(wgpu::Features::SUBGROUP, info.caps.subgroup);
         features.set(wgpu::Features::TIMESTAMP_QUERY, info.caps.timestamps);
         features.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, !info.caps.coop.is_empty());
+        // kernels that are being worked on, or broken on purpose, are not worth keeping
+        let keeps = options.pipeline_cache && options.sources.is_embedded();
+        let offers = adapter.features().contains(wgpu::Features::PIPELINE_CACHE);
+        features.set(wgpu::Features::PIPELINE_CACHE, keeps && offers);
         let experimental_features = if info.caps.coop.is_empty() {
             wgpu::ExperimentalFeatures::disabled()
         } else {
@@ -100,6 +120,7 @@ impl Gpu {
         })?;
         let failure = Arc::new(Mutex::new(None));
         watch(&device, &failure);
+        let pipeline_cache = PipelineCache::open(&device, &adapter.get_info());
         Ok(Self {
             device,
             queue,
@@ -107,7 +128,10 @@ impl Gpu {
             checked: options.checked,
             info,
             distrusted: Vec::new(),
+            pipeline_cache,
             pipelines: Mutex::default(),
+            compiled: Mutex::default(),
+            uploads: Mutex::default(),
             bind_groups: Mutex::default(),
             dead: Arc::default(),
             failure,
@@ -217,9 +241,45 @@ impl Gpu {
         if let Some(pipeline) = lock(&self.pipelines).get(&variant) {
             return Ok(pipeline.clone());
         }
+        if let Some(pipeline) = collect(variant) {
+            return Ok(pipeline);
+        }
         count(&self.counters.pipelines);
         let pipeline = Arc::new(Pipeline::new(self, variant)?);
         Ok(lock(&self.pipelines).entry(variant).or_insert(pipeline).clone())
+    }
+
+    /// Adds pipelines that were compiled together, and keeps what the driver has made of them.
+    pub(crate) fn compiled_together(&self, pipelines: Vec<Arc<Pipeline>>, time: Duration) {
+        if pipelines.is_empty() {
+            return;
+        }
+        let mut compiled = lock(&self.compiled);
+        compiled.n_pipelines += pipelines.len();
+        compiled.time += time;
+        let mut all = lock(&self.pipelines);
+        for pipeline in pipelines {
+            all.entry(pipeline.variant).or_insert(pipeline);
+        }
+        if let Some(cache) = &self.pipeline_cache {
+            cache.save();
+        }
+    }
+
+    /// Pipelines compiled for models so far.
+    #[must_use]
+    pub fn compiled(&self) -> Compiled {
+        *lock(&self.compiled)
+    }
+
+    /// Writes much at once, see [`Ring::write`].
+    pub(crate) fn upload(&self, buffer: &Buffer, offset: u64, source: &[u8], convert: Option<Convert<'_>>) -> Result<()> {
+        lock(&self.uploads).write(self, buffer, offset, source, convert)
+    }
+
+    /// Gives back the staging memory of uploads.
+    pub(crate) fn drop_uploads(&self) {
+        *lock(&self.uploads) = Ring::default();
     }
 
     /// The variants that passes have dispatched so far: what a test run has covered.

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use half::{bf16, f16};
 
-use crate::{DType, Elem, Gpu, Result, Tensor, buffer::Buffer, quant, transfer};
+use crate::{DType, Elem, Gpu, Result, Tensor, buffer::Buffer, quant, transfer, upload::Convert};
 
 /// Elements that are converted at a time.
 const PIECE: usize = 4 << 20;
@@ -94,7 +94,7 @@ impl Matrix {
     /// As [`Matrix::new`].
     pub fn from_f32(gpu: &Gpu, label: &str, rows: usize, cols: usize, dtype: DType, values: &[f32]) -> Result<Self> {
         let matrix = Self::new(gpu, label, rows, cols, dtype)?;
-        matrix.write_rows(gpu, 0, DType::F32, bytemuck::cast_slice(values));
+        matrix.write_rows(gpu, 0, DType::F32, bytemuck::cast_slice(values))?;
         Ok(matrix)
     }
 
@@ -146,10 +146,13 @@ impl Matrix {
 
     /// Overwrites whole rows from `first_row` on with little-endian floats of type `source`, converted or quantised where it differs.
     ///
+    /// # Errors
+    /// When the device has failed or has no memory.
+    ///
     /// # Panics
     /// When `bytes` are not whole rows or reach beyond the last one, or `source` is quantised.
     #[track_caller]
-    pub fn write_rows(&self, gpu: &Gpu, first_row: usize, source: DType, bytes: &[u8]) {
+    pub fn write_rows(&self, gpu: &Gpu, first_row: usize, source: DType, bytes: &[u8]) -> Result<()> {
         assert!(!source.is_quantised(), "write_rows: from {source}");
         let source_row = source.element_bytes(self.cols);
         let n_rows = bytes.len() / source_row;
@@ -164,9 +167,10 @@ impl Matrix {
             let end = (first_row + n_rows).min(part.first_row + part.n_rows);
             if begin < end {
                 let slice = &bytes[(begin - first_row) * source_row..(end - first_row) * source_row];
-                self.write_part(gpu, part, begin - part.first_row, source, slice);
+                self.write_part(gpu, part, begin - part.first_row, source, slice)?;
             }
         }
+        Ok(())
     }
 
     /// Whether one binding holds all of it: kernels that join rows from far apart need that.
@@ -175,25 +179,28 @@ impl Matrix {
         self.parts.len() == 1
     }
 
-    /// In pieces, so that the host never holds a second copy of a whole tensor.
-    fn write_part(&self, gpu: &Gpu, part: &Part, first_row: usize, source: DType, bytes: &[u8]) {
+    /// Converted on the way where the types differ, and quantised in pieces, so that the host never holds a second copy of a whole
+    /// tensor.
+    fn write_part(&self, gpu: &Gpu, part: &Part, first_row: usize, source: DType, bytes: &[u8]) -> Result<()> {
         let offset = |row: usize| self.dtype.element_bytes(row * self.cols) as u64;
-        if source == self.dtype {
-            transfer::write(gpu, &part.buffer, offset(first_row), bytes);
-            return;
-        }
+        let Some(scales) = &part.scales else {
+            // rows are multiples of eight elements
+            let convert = Convert {
+                source_unit: source.element_bytes(8),
+                target_unit: self.dtype.element_bytes(8),
+                run: &|bytes| narrow(self.dtype, &widen(source, bytes)),
+            };
+            let convert = (source != self.dtype).then_some(convert);
+            return transfer::upload(gpu, &part.buffer, offset(first_row), bytes, convert);
+        };
         let piece_rows = (PIECE / self.cols).max(1);
         for (i, piece) in bytes.chunks(piece_rows * source.element_bytes(self.cols)).enumerate() {
             let row = first_row + i * piece_rows;
-            if let Some(scales) = &part.scales {
-                let planes = quant::quantise(self.dtype, source, piece);
-                transfer::write(gpu, &part.buffer, offset(row), &planes.elements);
-                transfer::write(gpu, scales, self.dtype.scale_bytes(row * self.cols) as u64, &planes.scales);
-            } else {
-                let converted = narrow(self.dtype, &widen(source, piece));
-                transfer::write(gpu, &part.buffer, offset(row), &converted);
-            }
+            let planes = quant::quantise(self.dtype, source, piece);
+            transfer::upload(gpu, &part.buffer, offset(row), &planes.elements, None)?;
+            transfer::upload(gpu, scales, self.dtype.scale_bytes(row * self.cols) as u64, &planes.scales, None)?;
         }
+        Ok(())
     }
 
     /// The elements as they lie in memory, without scales, if in one part: u32 `[rows, words of a row]`.

@@ -165,7 +165,7 @@ impl<'g> Pass<'g> {
                 .begin_compute_pass(&wgpu::ComputePassDescriptor::default())
                 .forget_lifetime()
         });
-        compute.set_pipeline(&pipeline.raw);
+        compute.set_pipeline(pipeline.raw());
         compute.set_bind_group(0, &group, &[]);
         compute.set_immediates(0, bytemuck::bytes_of(params));
         compute.dispatch_workgroups(grid[0], grid[1], grid[2]);
@@ -298,12 +298,14 @@ impl<'g> Pass<'g> {
 }
 
 impl Gpu {
-    /// Makes sure that uploads so far have left the staging memory: bounds what a long load keeps in RAM.
+    /// Makes sure that uploads so far have left the staging memory, and gives that back.
     ///
     /// # Errors
     /// When the device has failed.
     pub fn flush_uploads(self: &Arc<Self>) -> Result<()> {
         self.queue.submit([]);
-        self.wait()
+        self.wait()?;
+        self.drop_uploads();
+        Ok(())
     }
 }

@@ -1,6 +1,10 @@
 //! From a [`Variant`] to a compute pipeline with an explicit layout.
 
-use std::{borrow::Cow, collections::HashSet, sync::atomic::AtomicBool};
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    sync::{OnceLock, atomic::AtomicBool},
+};
 
 use qwgpu_shaders::{Variant, compose};
 
@@ -15,13 +19,18 @@ pub(crate) enum Access {
     Write,
 }
 
-/// A compiled kernel.
+/// A kernel, compiled before it is first dispatched.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     pub(crate) variant: Variant,
-    pub(crate) raw: wgpu::ComputePipeline,
     /// Whether a pass has used it.
     pub(crate) dispatched: AtomicBool,
+    compiled: OnceLock<Compiled>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    raw: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
     /// Binding numbers, in the order of the buffers that a dispatch hands over.
     numbers: Vec<u32>,
@@ -48,8 +57,25 @@ impl BindKey {
 }
 
 impl Pipeline {
-    /// Compiles `variant`. Errors carry the composed text with line numbers, since no file on disk has it.
+    /// Compiles `variant`.
     pub(crate) fn new(gpu: &Gpu, variant: Variant) -> Result<Self> {
+        let pipeline = Self::declared(variant);
+        pipeline.compile(gpu)?;
+        Ok(pipeline)
+    }
+
+    /// One that [`Pipeline::compile`] is still to be called on.
+    pub(crate) const fn declared(variant: Variant) -> Self {
+        Self {
+            variant,
+            dispatched: AtomicBool::new(false),
+            compiled: OnceLock::new(),
+        }
+    }
+
+    /// Compiles it. Errors carry the composed text with line numbers, since no file on disk has it.
+    pub(crate) fn compile(&self, gpu: &Gpu) -> Result<()> {
+        let variant = self.variant;
         let text = compose(&variant, &gpu.sources).map_err(|error| Error::ShaderFile {
             path: error.path.display().to_string(),
             source: error.source,
@@ -74,7 +100,7 @@ impl Pipeline {
                 zero_initialize_workgroup_memory: false,
                 ..Default::default()
             },
-            cache: None,
+            cache: gpu.pipeline_cache.as_ref().map(|cache| &cache.raw),
         });
         let failure = pollster::block_on(internal.pop());
         let invalid = pollster::block_on(scope.pop());
@@ -86,17 +112,29 @@ impl Pipeline {
                 reason: error.to_string(),
             });
         }
-        Ok(Self {
-            variant,
+        // it is the same where another thread was first
+        let _ = self.compiled.set(Compiled {
             raw,
-            dispatched: AtomicBool::new(false),
             layout,
             numbers: bindings.iter().map(|(number, _)| *number).collect(),
-        })
+        });
+        Ok(())
+    }
+
+    /// # Panics
+    /// When it was declared and not compiled.
+    #[track_caller]
+    fn compiled(&self) -> &Compiled {
+        let compiled = self.compiled.get();
+        compiled.unwrap_or_else(|| panic!("{:?} is dispatched before it was compiled", self.variant))
+    }
+
+    pub(crate) fn raw(&self) -> &wgpu::ComputePipeline {
+        &self.compiled().raw
     }
 
     pub(crate) fn bind(&self, device: &wgpu::Device, buffers: &[&Buffer]) -> wgpu::BindGroup {
-        let numbered = self.numbers.iter().copied().zip(buffers);
+        let numbered = self.compiled().numbers.iter().copied().zip(buffers);
         let entries: Vec<wgpu::BindGroupEntry<'_>> = numbered
             .map(|(binding, buffer)| wgpu::BindGroupEntry {
                 binding,
@@ -109,7 +147,7 @@ impl Pipeline {
             .collect();
         device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(self.variant.stem()),
-            layout: &self.layout,
+            layout: &self.compiled().layout,
             entries: &entries,
         })
     }

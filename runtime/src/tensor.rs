@@ -131,16 +131,6 @@ impl Tensor {
     /// When `values` are more than the tensor holds, or not of its element size.
     #[track_caller]
     pub fn write<T: bytemuck::NoUninit>(&self, gpu: &Gpu, values: &[T]) {
-        self.write_from(gpu, 0, values);
-    }
-
-    /// Overwrites the tensor from element `first` on, which lies at a multiple of four bytes. As [`Tensor::write`] otherwise.
-    ///
-    /// # Panics
-    /// When `values` are more than there is room for, or not of its element size.
-    #[track_caller]
-    pub fn write_from<T: bytemuck::NoUninit>(&self, gpu: &Gpu, first: usize, values: &[T]) {
-        let offset = (first * self.elem.bytes()) as u64;
         let bytes: &[u8] = bytemuck::cast_slice(values);
         assert_eq!(
             size_of::<T>() % self.elem.bytes(),
@@ -150,12 +140,12 @@ impl Tensor {
             self.elem
         );
         assert!(
-            offset + bytes.len() as u64 <= self.bytes(),
-            "write: {} bytes at {offset} into a tensor of {}",
+            bytes.len() as u64 <= self.bytes(),
+            "write: {} bytes into a tensor of {}",
             bytes.len(),
             self.bytes()
         );
-        transfer::write(gpu, &self.buffer, offset, bytes);
+        transfer::write(gpu, &self.buffer, 0, bytes);
     }
 
     /// All elements as f32 (f16 is widened), after everything submitted so far has run.

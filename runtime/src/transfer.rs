@@ -2,10 +2,13 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use crate::{Error, Gpu, Result, Submission, buffer::Buffer, counts::count};
+use crate::{Error, Gpu, Result, Submission, buffer::Buffer, counts::count, upload::Convert};
 
 /// Upload slice: small enough that wgpu's staging copies stay a few tens of MiB, large enough to run at full speed.
 const SLICE: usize = 16 << 20;
+
+/// From here on an upload is worth its ring of staging buffers.
+const LARGE: usize = 1 << 20;
 
 /// How long a callback may take after the device is known to be idle.
 const CALLBACK: Duration = Duration::from_secs(10);
@@ -23,6 +26,21 @@ pub(crate) fn write(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: &[u8]) {
         tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
         gpu.queue.write_buffer(&buffer.raw, offset + whole as u64, &tail);
     }
+}
+
+/// Writes `bytes` at `offset`, which may be much, as they are or converted.
+///
+/// # Errors
+/// When the device has failed or has no memory.
+pub(crate) fn upload(gpu: &Gpu, buffer: &Buffer, offset: u64, bytes: &[u8], convert: Option<Convert<'_>>) -> Result<()> {
+    if bytes.len() >= LARGE && (convert.is_some() || bytes.len().is_multiple_of(4)) {
+        return gpu.upload(buffer, offset, bytes, convert);
+    }
+    match convert {
+        Some(convert) => write(gpu, buffer, offset, &(convert.run)(bytes)),
+        None => write(gpu, buffer, offset, bytes),
+    }
+    Ok(())
 }
 
 /// Reads `len` bytes at `offset` after everything submitted so far has run.

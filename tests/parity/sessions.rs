@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use qwgpu_model::{Error, GenerateOptions, LoadOptions, Model, StopReason, sampler::SamplerConfig};
+use qwgpu_model::{
+    Error, GenerateOptions, LoadOptions, Model, StopReason,
+    sampler::{SamplerConfig, SeenSet, apply_repetition_penalty, draw, top_candidates},
+};
 
 use crate::compare::{ROUNDING, compare};
 use crate::golden::Golden;
@@ -187,10 +190,74 @@ fn a_seed_decides_what_is_sampled() {
         };
         generate(&mut session(&model), &golden.prompt, &GenerateOptions { sampler, ..greedy(24) })
     };
-    // Top-k is chosen on the GPU, all candidates on the CPU.
     for top_k in [0, 40] {
         assert_eq!(sampled(5, top_k), sampled(5, top_k), "the same seed gives the same tokens");
         assert_ne!(sampled(5, top_k), sampled(6, top_k), "another seed gives others");
+    }
+}
+
+/// The tokens that the sampler's definition on the host draws, one step after the other.
+fn step_by_step(model: &Arc<Model>, prompt: &[u32], sampler: &SamplerConfig, n: usize) -> Vec<u32> {
+    let mut session = session(model);
+    session.feed(prompt).expect("the prompt");
+    let mut seen = SeenSet::new(model.config().vocab_size);
+    seen.extend(prompt.iter().copied());
+    let mut drawn = Vec::new();
+    while drawn.len() < n {
+        let mut logits = session.logits().expect("logits");
+        apply_repetition_penalty(&mut logits, &seen, sampler.repetition_penalty);
+        let candidates = top_candidates(&logits, model.n_valid(), sampler.n_candidates());
+        let id = draw(&candidates, sampler, session.ids().len() as u64);
+        drawn.push(id);
+        seen.insert(id);
+        session.feed(&[id]).expect("a token");
+    }
+    drawn
+}
+
+#[test]
+fn what_the_gpu_draws_is_what_the_definition_draws() {
+    let golden = golden();
+    let device = Device::open(Arithmetic::F32);
+    let model = model(&device, &golden, 128);
+    let off = SamplerConfig {
+        temperature: 1.0,
+        ..SamplerConfig::greedy()
+    };
+    let qwen2 = SamplerConfig {
+        temperature: 0.7,
+        top_k: 20,
+        top_p: 0.8,
+        repetition_penalty: 1.05,
+        ..off
+    };
+    #[rustfmt::skip]
+    let configs = [
+        SamplerConfig { repetition_penalty: 1.3, ..SamplerConfig::greedy() },
+        off.clone(),
+        qwen2.clone(),
+        SamplerConfig { top_p: 0.6, ..off },
+        SamplerConfig { min_p: 0.1, temperature: 1.7, ..off },
+        SamplerConfig { top_k: 300, top_p: 0.9, ..off },
+        SamplerConfig { top_k: 256, min_p: 0.02, temperature: 2.0, ..off },
+        SamplerConfig { top_k: 3, repetition_penalty: 0.8, ..qwen2 },
+    ];
+    let mut used = session(&model);
+    for config in configs {
+        for seed in [0, 1, 7, u64::MAX, 0x1234_5678_9abc_def0] {
+            let sampler = SamplerConfig { seed, ..config.clone() };
+            let options = GenerateOptions {
+                sampler: sampler.clone(),
+                ..greedy(20)
+            };
+            let expected = step_by_step(&model, &golden.prompt, &sampler, 20);
+            // the second answer begins in a cache that holds the first, which ran one step beyond its end
+            assert_eq!(generate(&mut used, &golden.prompt, &options), expected, "{sampler:?}");
+            let stop_ids = vec![expected[11]];
+            let at = expected.iter().position(|id| stop_ids.contains(id)).expect("it is there");
+            let stopped = GenerateOptions { stop_ids, ..options };
+            assert_eq!(generate(&mut used, &golden.prompt, &stopped), expected[..at], "{sampler:?}");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The ids that have occurred in prompt and output, for the repetition penalty.
 //!
-//! Kept both as bits, to add an id in constant time, and as a list, because the list is what a penalty loops over: on the CPU
-//! here, on the GPU as a buffer of ids that only grows.
+//! Kept both as bits, to add an id in constant time, and as a list, because the list is what the penalty loops over. On the GPU it is
+//! bits alone.
 
 /// A set of token ids below a fixed vocabulary size.
 #[derive(Clone, Debug)]

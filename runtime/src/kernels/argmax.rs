@@ -1,6 +1,8 @@
 //! Greedy choice: the id of the largest of the first `n_valid` logits of each row, ties to the lowest id.
 //!
-//! Shapes: logits `[n_rows, vocab]`, ids u32 `[n_rows, 1]`. Two rounds, so that a vocabulary is read by many workgroups at once.
+//! Shapes: logits `[n_rows, vocab]`, rows u32 `[n_rows, 4]` (see [`Row`](super::Row)). The id becomes the row's token, and both of its
+//! positions go up by one, so that the next pass finds its input without the host's help. Two rounds, so that a vocabulary is read by
+//! many workgroups at once.
 
 use qwgpu_shaders::Variant;
 
@@ -56,12 +58,12 @@ impl Argmax {
         })
     }
 
-    /// One id for each row of `logits`.
+    /// Chooses an id for each row of `logits`, and advances each of `rows`.
     ///
     /// # Panics
     /// When shapes do not fit, or a row has more than 4,194,304 logits.
     #[track_caller]
-    pub fn dispatch(&self, pass: &mut Pass<'_>, logits: &Tensor, n_valid: usize, scratch: &Scratch, ids: &Tensor) {
+    pub fn dispatch(&self, pass: &mut Pass<'_>, logits: &Tensor, n_valid: usize, scratch: &Scratch, rows: &Tensor) {
         let (n_rows, n_chunks) = (logits.rows(), n_valid.div_ceil(CHUNK));
         assert!(
             n_valid > 0 && n_valid <= logits.cols() && n_chunks <= CHUNK,
@@ -69,10 +71,13 @@ impl Argmax {
             logits.cols()
         );
         let room = n_rows <= scratch.values.rows() && n_chunks <= scratch.values.cols();
-        assert!(room && ids.rows() >= n_rows, "argmax: no room for {n_rows} rows");
+        assert!(
+            room && rows.rows() >= n_rows && rows.cols() == 4,
+            "argmax: no room for {n_rows} rows"
+        );
         if n_chunks == 1 {
             // ids are made up in the first round: their binding is filled with the logits, and not read
-            let buffers = [&*logits.buffer, &logits.buffer, &scratch.best.buffer, &ids.buffer];
+            let buffers = [&*logits.buffer, &logits.buffer, &scratch.best.buffer, &rows.buffer];
             return self.round(pass, &buffers, n_valid, logits.cols(), n_rows, (true, true));
         }
         let (values, winners) = (&*scratch.values.buffer, &*scratch.ids.buffer);
@@ -84,7 +89,7 @@ impl Argmax {
             n_rows,
             (true, false),
         );
-        let buffers = [values, winners, &scratch.best.buffer, &ids.buffer];
+        let buffers = [values, winners, &scratch.best.buffer, &rows.buffer];
         self.round(pass, &buffers, n_chunks, n_chunks, n_rows, (false, true));
     }
 

@@ -26,6 +26,7 @@ fn fields(variant: &Variant) -> &'static [(&'static str, &'static str)] {
         Variant::SiluMul => silu_mul::Params::FIELDS,
         Variant::Argmax { .. } => argmax::Params::FIELDS,
         Variant::Topk => topk::Params::FIELDS,
+        Variant::Sample => sample::Params::FIELDS,
         Variant::Penalty => penalty::Params::FIELDS,
         Variant::FillRandom => fill_random::Params::FIELDS,
         Variant::Probe(_) => crate::self_test::Params::FIELDS,

@@ -10,6 +10,8 @@ use super::{
     Handle, PerDType,
     matmul_coop::MatmulCoop,
     matvec::{MAX_TOKENS, Matvec},
+    matvec_dot::MatvecDot,
+    quantize::{Bytes, Quantize},
     share::Share,
     to_f16::Operand,
     weights_format,
@@ -39,6 +41,8 @@ pub struct Product<'a> {
     pub out: &'a Tensor,
     /// Where x may be put in f16 for the matrix units; without it they are not used.
     pub operand: Option<&'a Operand>,
+    /// Where x may be put in bytes for integer dot products; without it they are not used.
+    pub bytes: Option<&'a Bytes>,
 }
 
 impl Product<'_> {
@@ -86,6 +90,34 @@ pub struct Matmul {
     matvec: PerDType<Matvec>,
     tiled: PerDType<Handle>,
     coop: Option<MatmulCoop>,
+    dot: Option<Dot>,
+}
+
+/// Products of one token with integer dot products.
+#[derive(Debug)]
+struct Dot {
+    quantize: Quantize,
+    matvec: PerDType<MatvecDot>,
+}
+
+impl Dot {
+    /// Invocations and rows of a workgroup.
+    const SHARE: (u32, u32) = (32, 1);
+    /// Elements of a matrix from which the products are worth the dispatch that turns x to bytes.
+    const ENOUGH: usize = 8 << 20;
+
+    /// `None` where no weights are quantised or the adapter has no use for it. CPU drivers have no instruction for it.
+    fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Option<Self>> {
+        let quantised: Vec<DType> = dtypes.iter().copied().filter(|dtype| dtype.is_quantised()).collect();
+        if quantised.is_empty() || !gpu.caps().dot || gpu.caps().cpu {
+            return Ok(None);
+        }
+        let (workgroup, rows) = Self::SHARE;
+        Ok(Some(Self {
+            quantize: Quantize::new(gpu)?,
+            matvec: PerDType::new(&quantised, |dtype| MatvecDot::new(gpu, dtype, workgroup, rows))?,
+        }))
+    }
 }
 
 impl Matmul {
@@ -98,6 +130,7 @@ impl Matmul {
             matvec: PerDType::new(dtypes, |dtype| Matvec::new(gpu, dtype))?,
             tiled: PerDType::new(dtypes, |dtype| tiled(gpu, dtype))?,
             coop: MatmulCoop::new(gpu, dtypes)?,
+            dot: Dot::new(gpu, dtypes)?,
         })
     }
 
@@ -115,6 +148,7 @@ impl Matmul {
             matvec: PerDType::new(&[dtype], |dtype| Matvec::with_share(gpu, dtype, share, n_tokens))?,
             tiled: PerDType::new(&[], |dtype| tiled(gpu, dtype))?,
             coop: None,
+            dot: None,
         })
     }
 
@@ -127,6 +161,7 @@ impl Matmul {
             matvec: PerDType::new(&[], |dtype| Matvec::new(gpu, dtype))?,
             tiled: PerDType::new(&[dtype], |dtype| tiled(gpu, dtype))?,
             coop: None,
+            dot: None,
         })
     }
 
@@ -139,6 +174,7 @@ impl Matmul {
             matvec: PerDType::new(&[], |dtype| Matvec::new(gpu, dtype))?,
             tiled: PerDType::new(&[], |dtype| tiled(gpu, dtype))?,
             coop: Some(MatmulCoop::of(gpu, &[dtype], &[grid])?),
+            dot: None,
         })
     }
 
@@ -148,6 +184,12 @@ impl Matmul {
         self.coop.is_some()
     }
 
+    /// Whether a product of one token with these weights rounds x to bytes, for integer dot products.
+    #[must_use]
+    pub fn takes_bytes(&self, weights: &Matrix) -> bool {
+        self.dot.is_some() && weights.dtype().is_quantised() && weights.rows() * weights.cols() >= Dot::ENOUGH
+    }
+
     /// `out = x weights^T (+ bias)`, or added to `out` with `accumulate`.
     ///
     /// # Panics
@@ -155,7 +197,11 @@ impl Matmul {
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, product: &Product<'_>) {
         product.check();
-        if product.out.rows() <= MAX_TOKENS {
+        if let (1, Some(bytes), true) = (product.out.rows(), product.bytes, self.takes_bytes(product.weights)) {
+            let dot = self.dot.as_ref().expect("takes_bytes asks for it");
+            dot.quantize.dispatch(pass, product.x, bytes);
+            dot.matvec.get(product.weights.dtype()).dispatch(pass, product, bytes);
+        } else if product.out.rows() <= MAX_TOKENS {
             self.matvec.get(product.weights.dtype()).dispatch(pass, product);
         } else if product.operand.is_some() && self.coop.is_some() {
             self.dispatch_coop(pass, product);

@@ -35,14 +35,15 @@ pub mod fill_random;
 pub mod matmul;
 pub mod matmul_coop;
 pub mod matvec;
+pub mod matvec_dot;
 pub mod norm_gate_up;
 pub mod norm_qkv_rope;
-pub mod matvec_dot;
 pub mod peak;
 pub mod penalty;
 pub mod quantize;
 pub mod rms_norm;
 pub mod rope;
+pub mod sample;
 pub mod share;
 pub mod silu_mul;
 pub mod to_f16;
@@ -79,6 +80,7 @@ const fn own_bindings(variant: &Variant) -> &'static [Access] {
         Variant::SiluMul => silu_mul::BINDINGS,
         Variant::Argmax { .. } => argmax::BINDINGS,
         Variant::Topk => topk::BINDINGS,
+        Variant::Sample => sample::BINDINGS,
         Variant::Penalty => penalty::BINDINGS,
         Variant::FillRandom => fill_random::BINDINGS,
         Variant::Probe(probe) => crate::self_test::bindings(probe),
@@ -184,18 +186,25 @@ pub struct Kernels {
     pub silu_mul: silu_mul::SiluMul,
     /// Id of the largest logit.
     pub argmax: argmax::Argmax,
-    /// The k largest logits.
+    /// Candidates under top-k.
     pub topk: topk::Topk,
+    /// The draw of a token.
+    pub sample: sample::Sample,
     /// Repetition penalty.
     pub penalty: penalty::Penalty,
 }
 
 impl Kernels {
-    /// Compiles all pipelines, so that a bad shader fails before the first token and nothing is compiled after load.
+    /// Compiles all pipelines, on several threads, so that a bad shader fails before the first token and nothing is compiled after
+    /// load.
     ///
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, options: &KernelOptions) -> Result<Self> {
+        gpu.compile_together(|| Self::declare(gpu, options))
+    }
+
+    fn declare(gpu: &Gpu, options: &KernelOptions) -> Result<Self> {
         Ok(Self {
             embed: embed::Embed::new(gpu, &options.dtypes)?,
             embed_step: embed_step::EmbedStep::new(gpu, &options.dtypes)?,
@@ -208,6 +217,7 @@ impl Kernels {
             silu_mul: silu_mul::SiluMul::new(gpu)?,
             argmax: argmax::Argmax::new(gpu)?,
             topk: topk::Topk::new(gpu)?,
+            sample: sample::Sample::new(gpu)?,
             penalty: penalty::Penalty::new(gpu)?,
         })
     }

@@ -1,19 +1,37 @@
 //! Repetition penalty (Keskar et al. 2019) in place: logits of ids that have occurred are divided by it where positive,
-//! multiplied where negative, as transformers does.
+//! multiplied where negative, as transformers does. The row's own token counts as having occurred, and is remembered.
+//!
+//! Shapes: logits `[n_rows, vocab]`, seen u32 `[n_rows, vocab / 32 rounded up]`, one bit an id, rows u32 `[n_rows, 4]`.
 
 use qwgpu_shaders::Variant;
 
 use super::Handle;
 use crate::{Gpu, Pass, Result, Tensor, pipeline::Access};
 
-pub(crate) const BINDINGS: &[Access] = &[Access::Write, Access::Read];
+pub(crate) const BINDINGS: &[Access] = &[Access::Write, Access::Write, Access::Read];
 
-params! { n_ids: u32, first_logit: u32, penalty: f32 }
+params! { n: u32, n_words: u32, penalty: f32 }
 
 /// The compiled kernel.
 #[derive(Debug)]
 pub struct Penalty {
     pipeline: Handle,
+}
+
+/// Words that hold one bit for each id of a vocabulary.
+#[must_use]
+pub const fn seen_words(vocab: usize) -> usize {
+    vocab.div_ceil(32)
+}
+
+/// The bits of `ids`, those beyond the vocabulary left out: what a row of `seen` starts with.
+#[must_use]
+pub fn seen_bits(vocab: usize, ids: &[u32]) -> Vec<u32> {
+    let mut words = vec![0; seen_words(vocab)];
+    for &id in ids.iter().filter(|&&id| (id as usize) < vocab) {
+        words[id as usize / 32] |= 1 << (id % 32);
+    }
+    words
 }
 
 impl Penalty {
@@ -27,27 +45,25 @@ impl Penalty {
         })
     }
 
-    /// Penalises row `row` of `logits` for the first `n_ids` of `ids`, which must be distinct and below `logits.cols()`.
+    /// Marks the token of each of `rows` as seen, and penalises the logits of all that `seen` has marked.
     ///
     /// # Panics
     /// When shapes do not fit.
     #[track_caller]
-    pub fn dispatch(&self, pass: &mut Pass<'_>, logits: &Tensor, row: usize, ids: &Tensor, n_ids: usize, penalty: f32) {
+    pub fn dispatch(&self, pass: &mut Pass<'_>, logits: &Tensor, seen: &Tensor, rows: &Tensor, penalty: f32) {
+        let (n_rows, n_words) = (logits.rows(), seen_words(logits.cols()));
         assert!(
-            row < logits.rows() && n_ids <= ids.rows() * ids.cols(),
-            "penalty: row {row}, {n_ids} ids"
+            seen.rows() >= n_rows && seen.cols() == n_words && rows.rows() >= n_rows && rows.cols() == 4,
+            "penalty: {n_rows} rows of {} logits",
+            logits.cols()
         );
         let params = Params {
-            n_ids: n_ids as u32,
-            first_logit: (row * logits.cols()) as u32,
+            n: logits.cols() as u32,
+            n_words: n_words as u32,
             penalty,
         };
-        pass.dispatch(
-            &self.pipeline,
-            &[&logits.buffer, &ids.buffer],
-            &params,
-            [n_ids.div_ceil(64) as u32, 1, 1],
-        );
+        let grid = [n_words.div_ceil(64) as u32, n_rows as u32, 1];
+        pass.dispatch(&self.pipeline, &[&logits.buffer, &seen.buffer, &rows.buffer], &params, grid);
     }
 }
 

@@ -1,20 +1,22 @@
-//! The k largest logits of each row with their ids, best first, ties to the lowest id, NaN last: a tournament of sorted chunks.
+//! Candidates of a draw under top-k: the best k of each chunk of 2,048 logits, in order of id. The best k of the row are among them,
+//! and [`sample`](super::sample) finds them there.
 //!
-//! Shapes: logits `[n_rows, vocab]`; values and ids `[n_rows, k]`.
+//! Shapes: logits `[n_rows, vocab]`; keys and ids u32 `[n_rows, n_candidates]`. A key is the logit as an integer in the order of
+//! choice, see [`key`]. Ties go to the lower id, NaN stands last.
 
 use qwgpu_shaders::Variant;
 
 use super::Handle;
-use crate::{Elem, Gpu, Pass, Result, Tensor, pipeline::Access};
+use crate::{Gpu, Pass, Result, Tensor, pipeline::Access};
 
-pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
+pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Write, Access::Write];
 
-params! { n: u32, stride: u32, k: u32, first_round: u32, out_stride: u32 }
+params! { n: u32, stride: u32, k: u32, out_stride: u32 }
 
-/// Pairs that one workgroup sorts.
-const CHUNK: usize = 1024;
+/// Logits of one workgroup.
+pub const CHUNK: usize = 2048;
 
-/// The largest k: each round must shrink the field by four at least.
+/// The largest k: each chunk leaves an eighth at most.
 pub const MAX_K: usize = 256;
 
 /// The compiled kernel.
@@ -23,25 +25,10 @@ pub struct Topk {
     pipeline: Handle,
 }
 
-/// Where rounds leave their survivors; two sides that take turns.
-#[derive(Debug)]
-pub struct Scratch {
-    sides: [(Tensor, Tensor); 2],
-}
-
-impl Scratch {
-    /// Room for `n_rows` rows of `vocab` logits and any k up to `k`.
-    ///
-    /// # Errors
-    /// When the adapter has no room.
-    pub fn new(gpu: &Gpu, n_rows: usize, vocab: usize, k: usize) -> Result<Self> {
-        let cols = vocab.div_ceil(CHUNK) * k;
-        let side = || -> Result<(Tensor, Tensor)> {
-            let values = Tensor::new(gpu, "top-k values", n_rows, cols, Elem::F32)?;
-            Ok((values, Tensor::new(gpu, "top-k ids", n_rows, cols, Elem::U32)?))
-        };
-        Ok(Self { sides: [side()?, side()?] })
-    }
+/// Candidates that a row of `n_valid` logits leaves.
+#[must_use]
+pub const fn n_candidates(n_valid: usize, k: usize) -> usize {
+    n_valid.div_ceil(CHUNK) * k
 }
 
 impl Topk {
@@ -55,57 +42,63 @@ impl Topk {
         })
     }
 
-    /// The best `values.cols()` of the first `n_valid` logits of each row. Where k exceeds `n_valid`, the surplus ids are `u32::MAX`.
+    /// Leaves [`n_candidates`] for each row of the first `n_valid` columns of `logits`, rows following each other without a gap. Where
+    /// a chunk has fewer than k logits, the surplus ids are `u32::MAX` and their keys 0.
     ///
     /// # Panics
     /// When shapes do not fit or k exceeds [`MAX_K`].
     #[track_caller]
-    pub fn dispatch(&self, pass: &mut Pass<'_>, logits: &Tensor, n_valid: usize, scratch: &Scratch, values: &Tensor, ids: &Tensor) {
-        let k = values.cols();
+    pub fn dispatch(&self, pass: &mut Pass<'_>, logits: &Tensor, n_valid: usize, k: usize, keys: &Tensor, ids: &Tensor) {
         assert!((1..=MAX_K).contains(&k), "topk: k is {k}, at most {MAX_K}");
         assert!(
             n_valid > 0 && n_valid <= logits.cols(),
             "topk: {n_valid} of {} columns",
             logits.cols()
         );
-        let room = n_valid.div_ceil(CHUNK) * k <= scratch.sides[0].0.cols() && logits.rows() <= scratch.sides[0].0.rows();
-        assert!(room && ids.cols() == k && values.rows() >= logits.rows(), "topk: shapes");
-        let (mut n, mut source, mut side) = (n_valid, None, 0);
-        loop {
-            let n_chunks = n.div_ceil(CHUNK);
-            let (next_values, next_ids) = if n_chunks == 1 {
-                (values, ids)
-            } else {
-                (&scratch.sides[side].0, &scratch.sides[side].1)
-            };
-            // the first round makes up the ids; its binding is filled with the logits, which are not read as ids
-            let (from_values, from_ids) = source.unwrap_or((logits, logits));
-            let params = Params {
-                n: n as u32,
-                stride: from_values.cols() as u32,
-                k: k as u32,
-                first_round: u32::from(source.is_none()),
-                out_stride: next_values.cols() as u32,
-            };
-            let buffers = [&*from_values.buffer, &from_ids.buffer, &next_values.buffer, &next_ids.buffer];
-            pass.dispatch(&self.pipeline, &buffers, &params, [n_chunks as u32, logits.rows() as u32, 1]);
-            if n_chunks == 1 {
-                return;
-            }
-            source = Some((next_values, next_ids));
-            n = n_chunks * k;
-            side = 1 - side;
-        }
+        let n_out = n_candidates(n_valid, k);
+        let room = keys.rows() * keys.cols();
+        assert!(
+            logits.rows() * n_out <= room && ids.rows() * ids.cols() == room,
+            "topk: {n_out} candidates of {} rows in a room for {room}",
+            logits.rows()
+        );
+        let params = Params {
+            n: n_valid as u32,
+            stride: logits.cols() as u32,
+            k: k as u32,
+            out_stride: n_out as u32,
+        };
+        let grid = [n_valid.div_ceil(CHUNK) as u32, logits.rows() as u32, 1];
+        pass.dispatch(&self.pipeline, &[&logits.buffer, &keys.buffer, &ids.buffer], &params, grid);
     }
 }
 
-/// The definition, for one row of valid logits.
+/// A logit as an integer that is larger the sooner it is chosen: 0 for NaN, the same for both zeros.
 #[must_use]
-pub fn reference(logits: &[f32], k: usize) -> Vec<(f32, u32)> {
-    let mut pairs: Vec<(f32, u32)> = logits.iter().copied().zip(0..).collect();
-    // the two zeros are equal, so partial_cmp; NaN stands apart, so it is never None
-    let values = |a: f32, b: f32| b.partial_cmp(&a).unwrap_or(std::cmp::Ordering::Equal);
-    pairs.sort_by(|a, b| a.0.is_nan().cmp(&b.0.is_nan()).then(values(a.0, b.0)).then(a.1.cmp(&b.1)));
-    pairs.truncate(k);
-    pairs
+pub const fn key(logit: f32) -> u32 {
+    let bits = logit.to_bits();
+    if logit.is_nan() {
+        0
+    } else if logit == 0.0 {
+        1 << 31
+    } else if bits >> 31 == 0 {
+        bits | 1 << 31
+    } else {
+        !bits
+    }
+}
+
+/// The definition, for one row of valid logits: (key, id).
+#[must_use]
+pub fn reference(logits: &[f32], k: usize) -> Vec<(u32, u32)> {
+    let mut candidates = Vec::new();
+    for (chunk, values) in logits.chunks(CHUNK).enumerate() {
+        let mut best: Vec<(u32, u32)> = values.iter().map(|&x| key(x)).zip((chunk * CHUNK) as u32..).collect();
+        best.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        best.truncate(k);
+        best.sort_by_key(|&(_, id)| id);
+        best.resize(k, (0, u32::MAX));
+        candidates.extend(best);
+    }
+    candidates
 }

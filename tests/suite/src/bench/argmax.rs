@@ -13,8 +13,8 @@ pub(super) fn cases() -> Vec<BenchCase> {
         let kernel = Argmax::new(gpu)?;
         let logits = data::inputs(gpu, copies, 1, n)?;
         let scratch = Scratch::new(gpu, 1, n)?;
-        let id = Tensor::new(gpu, "id", 1, 1, Elem::U32)?;
-        Ok(Box::new(move |pass, i| kernel.dispatch(pass, &logits[i], n, &scratch, &id)))
+        let row = Tensor::new(gpu, "row", 1, 4, Elem::U32)?;
+        Ok(Box::new(move |pass, i| kernel.dispatch(pass, &logits[i], n, &scratch, &row)))
     });
     vec![case]
 }

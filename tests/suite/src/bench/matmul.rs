@@ -44,7 +44,11 @@ pub(super) fn product(gpu: &Gpu, stem: &'static str, model: &Shape, weight: Weig
         let weights = data::weights(gpu, copies, rows, cols, dtype)?;
         let xs = data::inputs(gpu, copies, n_tokens, cols)?;
         let outs = data::outputs(gpu, copies, n_tokens, rows)?;
-        let operand = if stem == "matmul_coop" { Some(Operand::new(gpu, n_tokens, cols)?) } else { None };
+        let operand = if stem == "matmul_coop" {
+            Some(Operand::new(gpu, n_tokens, cols)?)
+        } else {
+            None
+        };
         Ok(Box::new(move |pass, i| {
             let product = Product {
                 weights: &weights[i],
@@ -53,6 +57,7 @@ pub(super) fn product(gpu: &Gpu, stem: &'static str, model: &Shape, weight: Weig
                 accumulate: false,
                 out: &outs[i],
                 operand: operand.as_ref(),
+                bytes: None,
             };
             kernel.dispatch(pass, &product);
         }))

@@ -55,6 +55,7 @@ fn case(gpu: &Gpu, model: &Shape, weight: Weight, dtype: DType, (workgroup, n_ro
                 accumulate: false,
                 out: &outs[i],
                 operand: None,
+                bytes: None,
             };
             kernel.dispatch(pass, &product, &bytes);
         }))

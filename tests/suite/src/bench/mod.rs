@@ -18,14 +18,15 @@ mod fill_random;
 mod matmul;
 mod matmul_coop;
 mod matvec;
+mod matvec_dot;
 mod norm_gate_up;
 mod norm_qkv_rope;
-mod matvec_dot;
 mod penalty;
 mod quantize;
 mod rms_norm;
 mod rope;
 mod runner;
+mod sample;
 mod shapes;
 mod silu_mul;
 mod to_f16;
@@ -95,7 +96,7 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 21] = [
+pub const KERNELS: [&str; 22] = [
     "argmax",
     "attention_decode",
     "attention_merge",
@@ -114,6 +115,7 @@ pub const KERNELS: [&str; 21] = [
     "quantize",
     "rms_norm",
     "rope",
+    "sample",
     "silu_mul",
     "to_f16",
     "topk",
@@ -144,6 +146,7 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "quantize" => quantize::cases(gpu),
         "rms_norm" => rms_norm::cases(gpu),
         "rope" => rope::cases(gpu),
+        "sample" => sample::cases(),
         "silu_mul" => silu_mul::cases(gpu),
         "to_f16" => to_f16::cases(gpu),
         "topk" => topk::cases(),

@@ -23,7 +23,9 @@ fn case(model: &str, n_tokens: usize, cols: usize) -> BenchCase {
     BenchCase::new("to_f16", name, (6 * n + 4 * n_tokens, 2 * n), move |gpu, copies| {
         let kernel = ToF16::new(gpu)?;
         let xs = data::inputs(gpu, copies, n_tokens, cols)?;
-        let outs = (0..copies).map(|_| Operand::new(gpu, n_tokens, cols)).collect::<Result<Vec<_>, _>>()?;
+        let outs = (0..copies)
+            .map(|_| Operand::new(gpu, n_tokens, cols))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Box::new(move |pass, i| kernel.dispatch(pass, &xs[i], n_tokens, &outs[i])))
     })
 }

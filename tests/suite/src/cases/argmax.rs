@@ -1,9 +1,9 @@
 //! Greedy choice: exact, with ties, NaN, infinities and padded vocabularies.
 
-use qwgpu_runtime::{Elem, Gpu, Pass, kernels::argmax};
+use qwgpu_runtime::{Gpu, Pass, kernels::argmax};
 
 use super::Checked;
-use crate::{Axis, Case, Guarded, compare, fill, padded};
+use crate::{Axis, Case, compare, fill, padded, rows::Rows};
 
 const AXES: &[Axis] = &[Axis::Subgroup];
 
@@ -117,12 +117,12 @@ fn check(gpu: &Gpu, cols: usize, n_valid: usize, n_rows: usize, twist: Twist) ->
         .map(|i| twisted(twist, cols, n_valid, i / cols, i % cols))
         .collect();
     let input = padded(gpu, n_rows, cols, &logits)?;
-    let ids = Guarded::new(gpu, n_rows, 1, Elem::U32)?;
+    let rows = Rows::new(gpu, n_rows)?;
     let kernel = argmax::Argmax::new(gpu)?;
     let mut pass = Pass::new(gpu);
     let scratch = argmax::Scratch::new(gpu, n_rows, cols)?;
-    kernel.dispatch(&mut pass, &input, n_valid, &scratch, ids.out());
+    kernel.dispatch(&mut pass, &input, n_valid, &scratch, rows.out());
     pass.submit();
     let expected: Vec<u32> = logits.chunks_exact(cols).map(|row| argmax::reference(&row[..n_valid])).collect();
-    compare::exact("ids", 1, &ids.read_u32(gpu)?, &expected)
+    compare::exact("rows", 4, &rows.read(gpu)?, &rows.advanced(&expected))
 }

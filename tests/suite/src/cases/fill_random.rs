@@ -2,7 +2,7 @@
 
 use qwgpu_runtime::{BLOCK, DType, Gpu, Matrix, Pass, kernels::fill_random, narrow};
 
-use super::{Checked, models, sample::places};
+use super::{Checked, models, places::places};
 use crate::{
     Axis, Case, Failure, Scale,
     compare::{Comparison, EPS16, EPS32, Expected},
@@ -105,7 +105,7 @@ fn expected(s: Shape, i: usize) -> Expected {
 fn check(gpu: &Gpu, s: Shape) -> Checked {
     let whole = Matrix::new(gpu, "weights", s.rows + 1, s.cols, s.dtype)?;
     let matrix = whole.narrow(s.rows);
-    whole.write_rows(gpu, s.rows, DType::F32, &narrow(DType::F32, &vec![f32::NAN; s.cols]));
+    whole.write_rows(gpu, s.rows, DType::F32, &narrow(DType::F32, &vec![f32::NAN; s.cols]))?;
     let kernel = fill_random::FillRandom::new(gpu)?;
     let mut pass = Pass::new(gpu);
     kernel.dispatch(&mut pass, &matrix, s.seed, s.scale);

@@ -97,10 +97,10 @@ fn bytes_of(gpu: &Gpu, pass: &mut Pass<'_>, x: &Tensor) -> Result<Bytes, Failure
 
 fn check(gpu: &Gpu, s: Shape) -> Checked {
     let whole = Matrix::new(gpu, "weights", s.rows + 1, s.cols, s.dtype)?;
-    whole.write_rows(gpu, s.rows, DType::F32, &narrow(DType::F32, &vec![f32::NAN; s.cols]));
+    whole.write_rows(gpu, s.rows, DType::F32, &narrow(DType::F32, &vec![f32::NAN; s.cols]))?;
     let weights = whole.narrow(s.rows);
     let values = fill::values(Fill::Plain, 5, s.rows, s.cols);
-    weights.write_rows(gpu, 0, DType::F32, &narrow(DType::F32, &values));
+    weights.write_rows(gpu, 0, DType::F32, &narrow(DType::F32, &values))?;
     let values = stored(s.dtype, &values);
     let x = fill::values(s.x, 6, 1, s.cols);
     let bias = fill::values(Fill::Plain, 7, 1, s.rows);
@@ -121,6 +121,7 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
         accumulate,
         out: out.out(),
         operand: None,
+        bytes: None,
     };
     MatvecDot::new(gpu, s.dtype, s.form.0, s.form.1)?.dispatch(&mut pass, &product, &bytes);
     pass.submit();

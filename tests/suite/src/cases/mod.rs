@@ -16,6 +16,7 @@ mod norm_gate_up;
 mod norm_qkv_rope;
 mod normed;
 mod penalty;
+mod places;
 mod product;
 mod rms_norm;
 mod rope;
@@ -47,6 +48,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         penalty::cases(),
         rms_norm::cases(),
         rope::cases(),
+        sample::cases(),
         self_test::cases(),
         silu_mul::cases(),
         to_f16::cases(),

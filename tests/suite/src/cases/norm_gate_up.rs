@@ -8,8 +8,8 @@ use qwgpu_runtime::{
 use super::{
     Checked, models,
     normed::{Normed, SHARES, axes},
+    places::places,
     product::{self, Source, Weights},
-    sample::places,
 };
 use crate::{
     Case, Guarded, Scale,

@@ -1,30 +1,31 @@
-//! Repetition penalty: every logit of the row that is named, and no other.
+//! Repetition penalty: every logit that has been seen, the row's own token's, and no other.
 
-use qwgpu_runtime::{Gpu, Pass, Tensor, kernels::penalty};
+use qwgpu_runtime::{Elem, Gpu, Pass, kernels::penalty};
 
 use super::Checked;
 use crate::{
     Case, Guarded,
     compare::{self, EPS32, Expected, TINY},
     fill,
+    rows::Rows,
 };
 
-/// Columns, rows, the row that is penalised, ids: ends of workgroups of 64, and the vocabularies of the family.
-const SHAPES: [(usize, usize, usize, usize); 14] = [
-    (1, 1, 0, 1),
-    (100, 3, 1, 0),
-    (100, 3, 1, 1),
-    (100, 3, 1, 63),
-    (500, 2, 1, 64),
-    (1000, 1, 0, 65),
-    (300, 4, 0, 127),
-    (300, 4, 3, 128),
-    (300, 4, 2, 129),
-    (999, 4, 3, 999),
-    (2048, 2, 0, 1021),
-    (32_000, 1, 0, 4096),
-    (151_936, 2, 1, 8191),
-    (152_064, 1, 0, 30_000),
+/// Columns, rows, ids seen in each row: ends of words of 32 bits and of workgroups of 64 words, and the vocabularies of the family.
+const SHAPES: [(usize, usize, usize); 14] = [
+    (1000, 1, 0),
+    (1000, 3, 1),
+    (1023, 3, 63),
+    (1024, 2, 64),
+    (1025, 2, 1024),
+    (2047, 1, 65),
+    (2048, 4, 127),
+    (2049, 4, 128),
+    (4100, 3, 129),
+    (2048, 2, 1021),
+    (2016, 2, 2016),
+    (32_000, 1, 4096),
+    (151_936, 2, 8191),
+    (152_064, 1, 30_000),
 ];
 
 const FACTORS: [f32; 4] = [1.0, 1.1, 0.5, 1.75];
@@ -45,9 +46,9 @@ enum Look {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut push = |(cols, n_rows, row, n_ids), factor: f32, look| {
-        let name = format!("{n_ids} ids in row {row} of [{n_rows}, {cols}], {factor}, {look:?}");
-        let check = move |gpu: &_| check(gpu, cols, n_rows, row, n_ids, factor, look);
+    let mut push = |(cols, n_rows, n_ids), factor: f32, look| {
+        let name = format!("{n_ids} ids of [{n_rows}, {cols}], {factor}, {look:?}");
+        let check = move |gpu: &_| check(gpu, cols, n_rows, n_ids, factor, look);
         cases.push(Case::new("penalty", name, move |gpu| check(gpu)).quick(true));
     };
     for shape in SHAPES {
@@ -75,14 +76,20 @@ fn logit(look: Look, i: usize) -> f32 {
     }
 }
 
-fn check(gpu: &Gpu, cols: usize, n_rows: usize, row: usize, n_ids: usize, factor: f32, look: Look) -> Checked {
+fn check(gpu: &Gpu, cols: usize, n_rows: usize, n_ids: usize, factor: f32, look: Look) -> Checked {
     let logits: Vec<f32> = (0..n_rows * cols).map(|i| logit(look, i)).collect();
-    let order = fill::permutation(15, cols);
     let out = Guarded::holding(gpu, n_rows, cols, &logits)?;
-    let ids = Tensor::from_u32(gpu, "ids", 1, cols, &order)?;
+    let rows = Rows::new(gpu, n_rows)?;
+    let ids: Vec<Vec<u32>> = (0..n_rows as u64)
+        .map(|row| fill::permutation(15 + row, cols)[..n_ids].to_vec())
+        .collect();
+    let words = penalty::seen_words(cols);
+    let bits = |ids: &Vec<u32>| penalty::seen_bits(cols, ids);
+    let seen = Guarded::new(gpu, n_rows, words, Elem::U32)?;
+    seen.out().write(gpu, &ids.iter().flat_map(bits).collect::<Vec<u32>>());
     let kernel = penalty::Penalty::new(gpu)?;
     let mut pass = Pass::new(gpu);
-    kernel.dispatch(&mut pass, out.out(), row, &ids, n_ids, factor);
+    kernel.dispatch(&mut pass, out.out(), seen.out(), rows.out(), factor);
     pass.submit();
     let mut expected: Vec<Expected> = logits
         .iter()
@@ -91,20 +98,31 @@ fn check(gpu: &Gpu, cols: usize, n_rows: usize, row: usize, n_ids: usize, factor
             bound: 0.0,
         })
         .collect();
-    for &id in &order[..n_ids] {
-        let i = row * cols + id as usize;
-        let value = f64::from(penalty::reference(logits[i], factor));
-        // WGSL allows a division 2.5 units in the last place; a product is rounded to either side, as the reference's is
-        let units = if logits[i] < 0.0 { 1.0 } else { 2.5 };
-        let error = units * 2.0 * EPS32 * value.abs();
-        let flushed = if value.abs() < TINY { TINY } else { 0.0 };
-        expected[i] = Expected {
-            value,
-            bound: error + flushed,
-        };
+    let mut seen_after = Vec::new();
+    for (row, (mut ids, at)) in ids.into_iter().zip(rows.before()).enumerate() {
+        if !ids.contains(&at.token) {
+            ids.push(at.token);
+        }
+        seen_after.extend(bits(&ids));
+        for id in ids {
+            let i = row * cols + id as usize;
+            expected[i] = penalised(logits[i], factor);
+        }
     }
+    compare::exact("seen", words, &seen.read_u32(gpu)?, &seen_after)?;
     let (got, expected): (Vec<f32>, Vec<Expected>) = out.read_f32(gpu)?.into_iter().zip(expected).map(finite).unzip();
     compare::elements("logits", cols, &got, expected)
+}
+
+fn penalised(logit: f32, factor: f32) -> Expected {
+    let value = f64::from(penalty::reference(logit, factor));
+    // WGSL allows a division 2.5 units in the last place; a product is rounded to either side, as the reference's is
+    let units = if logit < 0.0 { 1.0 } else { 2.5 };
+    let flushed = if value.abs() < TINY { TINY } else { 0.0 };
+    Expected {
+        value,
+        bound: units * 2.0 * EPS32 * value.abs() + flushed,
+    }
 }
 
 /// Infinities and NaN have no difference: those that are as they should be count as zeros.

@@ -15,7 +15,7 @@ use qwgpu_runtime::{
     narrow, stored, widen,
 };
 
-use super::{Checked, sample::places};
+use super::{Checked, places::places};
 use crate::{
     Axis, Case, Failure, Guarded, Mode,
     compare::{self, Expected},
@@ -194,16 +194,16 @@ impl Weights {
         let whole = Matrix::new(gpu, "weights", s.rows + 1, s.cols, s.dtype)?;
         let matrix = whole.narrow(s.rows);
         let poison = vec![f32::NAN; s.cols];
-        whole.write_rows(gpu, s.rows, DType::F32, &narrow(DType::F32, &poison));
+        whole.write_rows(gpu, s.rows, DType::F32, &narrow(DType::F32, &poison))?;
         let host = match s.weights {
             Source::Host(fill) => {
                 let values = fill::values(fill, 5, s.rows, s.cols);
                 if s.dtype.is_quantised() {
-                    matrix.write_rows(gpu, 0, DType::F32, &narrow(DType::F32, &values));
+                    matrix.write_rows(gpu, 0, DType::F32, &narrow(DType::F32, &values))?;
                     Some(stored(s.dtype, &values))
                 } else {
                     let bytes = narrow(s.dtype, &values);
-                    matrix.write_rows(gpu, 0, s.dtype, &bytes);
+                    matrix.write_rows(gpu, 0, s.dtype, &bytes)?;
                     Some(widen(s.dtype, &bytes))
                 }
             }
@@ -333,6 +333,7 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
         accumulate: s.accumulate,
         out: out.out(),
         operand: Some(&operand),
+        bytes: None,
     };
     run(gpu, s, &product)?;
     let (tokens, rows) = sampled(s);

@@ -53,7 +53,11 @@ fn check(gpu: &Gpu, n_tokens: usize, cols: usize, fill: Fill) -> Checked {
         let value = f64::from(value);
         // below the normal range of f32 or f16 adapters may flush; pack2x16float may also round either way
         let flushed = x.abs() < f32::MIN_POSITIVE || value.abs() < 1.0 / 16384.0;
-        let bound = if flushed { 4.0 * value.abs() + 1.0 / 16_777_216.0 } else { value.abs() / 1024.0 };
+        let bound = if flushed {
+            4.0 * value.abs() + 1.0 / 16_777_216.0
+        } else {
+            value.abs() / 1024.0
+        };
         Expected { value, bound }
     });
     compare::elements("values", cols, &found, expected)

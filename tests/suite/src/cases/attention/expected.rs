@@ -100,7 +100,11 @@ fn weights(q: &[f32], k: &[f32], scale: f64, halves: bool) -> Vec<Weight> {
             w: (-x).exp() / total,
             error: (SIGMAS * sigma).min(30.0).exp_m1(),
             apart: if halves { SIGMAS * ROUNDING16.sqrt() } else { 0.0 },
-            lost: if halves && (-x).exp() < MIN_NORMAL16 { (-x).exp() / total } else { 0.0 },
+            lost: if halves && (-x).exp() < MIN_NORMAL16 {
+                (-x).exp() / total
+            } else {
+                0.0
+            },
         }
     };
     scores.iter().map(weight).collect()

@@ -96,7 +96,11 @@ fn run(gpu: &Gpu, s: &Shape, data: &Data) -> Result<Vec<f32>, Failure> {
     // the kernels by themselves: each takes seconds to compile on CPU drivers
     let Some(n_splits) = s.n_splits else {
         let slots: Vec<u32> = data.places.iter().map(|p| p.0 as u32).collect();
-        let tile_rows = if s.coop { attention_prefill_coop::TILE_ROWS } else { attention_prefill::TILE_ROWS };
+        let tile_rows = if s.coop {
+            attention_prefill_coop::TILE_ROWS
+        } else {
+            attention_prefill::TILE_ROWS
+        };
         let tiles = attention_prefill::tiles(&slots, s.group, tile_rows);
         let tiles = Tensor::from_u32(gpu, "tiles", tiles.len(), 2, tiles.as_flattened())?;
         if s.coop {

@@ -102,7 +102,10 @@ impl Shape {
     /// The same on matrix units, if they have a kernel for it.
     pub(super) fn on_matrix_units(&self) -> Option<Self> {
         let has = self.n_splits.is_none() && self.kv == Elem::F16;
-        has.then(|| Self { coop: true, ..self.clone() })
+        has.then(|| Self {
+            coop: true,
+            ..self.clone()
+        })
     }
 
     pub(super) const fn n_heads(&self) -> usize {

@@ -1,4 +1,4 @@
-//! The random numbers of the sampler: Philox4x32-10, counter-based.
+//! The random numbers of sampling: Philox4x32-10, counter-based.
 //!
 //! A number is a function of a key and a counter and nothing else, so there is no generator state to carry along: the draw of a
 //! position is the same whether the tokens before it were computed now or came from a prefix kept in the cache.
@@ -28,7 +28,8 @@ fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 }
 
 /// A number in [0, 1), a multiple of 2^-53, from the first 53 bits of block `step` under the key `seed`.
-pub(super) fn uniform(seed: u64, step: u64) -> f64 {
+#[must_use]
+pub fn uniform(seed: u64, step: u64) -> f64 {
     let block = philox4x32([low(step), high(step), 0, 0], [low(seed), high(seed)]);
     let bits = u64::from(block[0]) << 32 | u64::from(block[1]);
     (bits >> 11) as f64 / (1_u64 << 53) as f64
