@@ -23,7 +23,7 @@ var<immediate> params: Params;
 
 // binding 0: weights, [n_rows, columns]
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;    // [n_tokens, columns], two f16 a word
-@group(0) @binding(2) var<storage, read> scales: array<f32>;     // [n_tokens]
+@group(0) @binding(2) var<storage, read> row_scales: array<f32>; // [n_tokens]
 @group(0) @binding(3) var<storage, read> bias: array<f32>;       // [out_stride], or anything without flag 1
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;  // [n_tokens, out_stride]
 
@@ -103,7 +103,7 @@ fn hand_out(sums: MatC, subgroup: u32, row0: u32, token0: u32, index: u32) {
             if owner < N_SUBGROUPS && t < params.n_tokens && r < params.n_rows {
                 let column = params.first_out + r;
                 let o = t * params.out_stride + column;
-                var y = sh_out[i] * scales[t];
+                var y = sh_out[i] * row_scales[t];
                 if (params.flags & ADD_BIAS) != 0u {
                     y += bias[column];
                 }

@@ -292,6 +292,8 @@ pub enum Variant {
         head_dim: u32,
         /// Query heads to a kv head, 1 to [`MAX_GROUP`].
         group: u32,
+        /// Whether loops have constant bounds: for GPUs.
+        unrolled: bool,
     },
     /// Joins the splits of [`Variant::AttentionDecode`].
     AttentionMerge {
@@ -380,7 +382,12 @@ impl Variant {
                 all.push(Self::Rope { kv, head_dim });
                 for group in 1..=MAX_GROUP {
                     all.push(Self::AttentionPrefill { kv, head_dim, group });
-                    all.push(Self::AttentionDecode { kv, head_dim, group });
+                    all.extend([false, true].map(|unrolled| Self::AttentionDecode {
+                        kv,
+                        head_dim,
+                        group,
+                        unrolled,
+                    }));
                 }
             }
         }
@@ -575,9 +582,15 @@ impl Variant {
             Self::NormGateUp { reduce, rows, .. } => norm_rows(reduce, rows),
             Self::MatvecDot { reduce, rows, .. } => vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows)],
             Self::Rope { head_dim, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
-            Self::AttentionPrefill { head_dim, group, .. } | Self::AttentionDecode { head_dim, group, .. } => {
-                vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)]
-            }
+            Self::AttentionPrefill { head_dim, group, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)],
+            Self::AttentionDecode {
+                head_dim, group, unrolled, ..
+            } => vec![
+                ("HEAD_DIM", head_dim),
+                ("KV_BLOCK", KV_BLOCK),
+                ("GROUP", group),
+                ("UNROLLED", unrolled as u32),
+            ],
             Self::AttentionPrefillCoop { head_dim, group, subgroup } => vec![
                 ("SUBGROUP", subgroup),
                 ("HEAD_DIM", head_dim),

@@ -18,13 +18,13 @@ pub(crate) const BINDINGS: &[Access] = &[
     Access::Write,
 ];
 
-params! { n_kv_heads: u32, n_splits: u32, blocks_per_slot: u32, window: u32, scale: f32, head_vecs: u32 }
+params! { n_kv_heads: u32, n_splits: u32, blocks_per_slot: u32, window: u32, scale: f32, group: u32 }
 
 /// The compiled kernel.
 #[derive(Debug)]
 pub struct AttentionDecode {
     pipeline: Handle,
-    head_dim: usize,
+    group_size: usize,
 }
 
 impl AttentionDecode {
@@ -37,10 +37,11 @@ impl AttentionDecode {
             kv: kv_format(kv),
             head_dim: head_dim as u32,
             group: group_size as u32,
+            unrolled: !gpu.caps().cpu,
         };
         Ok(Self {
             pipeline: gpu.pipeline(variant)?,
-            head_dim,
+            group_size,
         })
     }
 
@@ -52,7 +53,7 @@ impl AttentionDecode {
             blocks_per_slot: query.paging.block_table.cols() as u32,
             window: query.window.unwrap_or(0) as u32,
             scale: query.scale,
-            head_vecs: self.head_dim as u32 / 4,
+            group: self.group_size as u32,
         };
         let buffers = [
             &*query.q.buffer,

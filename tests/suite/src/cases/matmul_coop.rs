@@ -71,7 +71,11 @@ fn hard_values(dtype: DType, side: u32) -> Vec<Case> {
 
 /// Matrices of more than [`crate::Mode::SMALL_BINDING`] bytes, so of several parts.
 fn splits(dtype: DType, side: u32) -> Vec<Case> {
-    let shapes = [[197, 232, 67], [130, 904, 12], [259, 136, 41], [65, 1288, 9], [400, 104, 30]];
+    let shapes = if dtype.is_quantised() {
+        [[389, 384, 40], [300, 448, 12], [263, 576, 26], [103, 1344, 9], [400, 384, 30]]
+    } else {
+        [[197, 232, 67], [130, 904, 12], [259, 136, 41], [65, 1288, 9], [400, 104, 30]]
+    };
     let case = |(i, shape): (usize, [usize; 3])| {
         let shape = Shape::new(Kernel::Coop(side), dtype, shape).epilogue(i);
         shape.split_case().quick(dtype == DType::BF16)
