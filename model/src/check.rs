@@ -6,7 +6,8 @@
 use qwgpu_runtime::{
     BLOCK, Elem, Gpu, Matrix, Tensor,
     kernels::{
-        attention, fill_random,
+        attention::{self, Attention, MAX_SPLIT_ROWS},
+        fill_random,
         matmul::{self, Matmul},
         matvec::MAX_TOKENS,
         rms_norm, rope, silu_mul,
@@ -141,6 +142,7 @@ fn next_operations(session: &mut Session, ids: &[u32], n_samples: usize) -> Resu
         config: model.config(),
         kv: model.kv(),
         matmul: &model.kernels.matmul,
+        attention: &model.kernels.attention,
         traces: &traces,
         first_pos,
         n_samples,
@@ -182,6 +184,7 @@ struct Check<'a> {
     config: &'a Config,
     kv: Elem,
     matmul: &'a Matmul,
+    attention: &'a Attention,
     traces: &'a [Trace],
     /// Position of the first row.
     first_pos: usize,
@@ -341,10 +344,17 @@ impl<'a> Check<'a> {
             let longest = |xs: &[f32]| xs.chunks_exact(c.head_dim).map(norm).fold(0.0, f64::max);
             let score = sum_tolerance(c.head_dim, norm(query) * longest(&keys) * f64::from(scale));
             let largest = values.iter().map(|&v| f64::from(v).abs()).fold(0.0, f64::max);
+            // on matrix units queries and exponentials are f16: 2^-11 of each product of a score, and of each weight
+            let halves = if q.rows > MAX_SPLIT_ROWS && self.attention.has_coop() {
+                let products = norm(query) * longest(&keys) * f64::from(scale) / (c.head_dim as f64).sqrt();
+                2.0 * largest * (1.0 + 4.0 * products) / 2048.0
+            } else {
+                0.0
+            };
             checked.compare(
                 Self::row(out, t)[head * c.head_dim + d],
                 expected,
-                2.0 * score * largest + sum_tolerance(last + 1, largest),
+                2.0 * score * largest + sum_tolerance(last + 1, largest) + halves,
             );
         }
         self.checked.push(checked);

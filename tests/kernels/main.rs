@@ -46,6 +46,10 @@ fn check(kernel: &str) {
     for ((kernel, reason), n) in report.skips() {
         skip(&format!("{n} cases of {kernel} on {}: {reason}", report.adapter.label()));
     }
+    let counts = report.counts();
+    if counts.passed + counts.failed == 0 && counts.skipped > 0 {
+        return; // a kernel for matrix units on an adapter without
+    }
     let failures: Vec<String> = report
         .failures()
         .take(12)

@@ -6,7 +6,7 @@ use qwgpu_runtime::{
         embed_step::{EmbedStep, Place},
         rope::{self, Paging},
     },
-    narrow, widen,
+    stored,
 };
 
 use super::{Checked, rope::table};
@@ -69,7 +69,8 @@ pub(super) fn cases() -> Vec<Case> {
             rope_pos: 300,
             fill: Fill::Plain,
         };
-        for (i, d_model) in D_MODEL.into_iter().enumerate() {
+        let whole = |d_model: &usize| d_model.is_multiple_of(dtype.column_multiple());
+        for (i, d_model) in D_MODEL.into_iter().filter(whole).enumerate() {
             for (j, token) in [36, 0, 37, u32::MAX, 11].into_iter().enumerate() {
                 let head_dim = [64, 128][(i + j) % 2];
                 let rope_pos = POSITIONS[(i + j) % POSITIONS.len()];
@@ -85,7 +86,7 @@ pub(super) fn cases() -> Vec<Case> {
         }
         for rope_pos in POSITIONS {
             for head_dim in [64, 128] {
-                let (d_model, token) = (72, 17); // so that no name comes twice
+                let (d_model, token) = (72usize.next_multiple_of(dtype.column_multiple()), 17); // so that no name comes twice
                 let case = Shape {
                     rope_pos,
                     head_dim,
@@ -101,7 +102,7 @@ pub(super) fn cases() -> Vec<Case> {
         for (token, quick) in [(0, true), (150, false), (262, true)] {
             let large = Shape {
                 vocab: 263,
-                d_model: 520,
+                d_model: 520usize.next_multiple_of(dtype.column_multiple()),
                 head_dim: 32, // whose table fits
                 token,
                 ..shape
@@ -113,8 +114,9 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn check(gpu: &Gpu, s: &Shape) -> Checked {
-    let stored = widen(s.dtype, &narrow(s.dtype, &fill::values(s.fill, 1, s.vocab, s.d_model)));
-    let weights = Matrix::from_f32(gpu, "weights", s.vocab, s.d_model, s.dtype, &stored)?;
+    let values = fill::values(s.fill, 1, s.vocab, s.d_model);
+    let stored = stored(s.dtype, &values);
+    let weights = Matrix::from_f32(gpu, "weights", s.vocab, s.d_model, s.dtype, &values)?;
     let half = s.head_dim / 2;
     let inv_freq: Vec<f64> = (0..half).map(|i| 1e6f64.powf(-(i as f64) / half as f64)).collect();
     let factor = 1.25;

@@ -47,7 +47,7 @@ impl Shape {
             share,
             dtype,
             d_ff,
-            d_model,
+            d_model: d_model.next_multiple_of(dtype.column_multiple()),
             x: Fill::Plain,
             norm: Fill::Plain,
             scale: 1.0,

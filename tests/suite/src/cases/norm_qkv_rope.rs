@@ -78,7 +78,7 @@ impl Shape {
             dtype,
             kv,
             heads,
-            d_model,
+            d_model: d_model.next_multiple_of(dtype.column_multiple()),
             pos: 300,
             x: Fill::Plain,
             norm: Fill::Plain,
