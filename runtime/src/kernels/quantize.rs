@@ -74,7 +74,7 @@ impl Quantize {
     }
 }
 
-/// One block of [`reference`].
+/// One block of [`reference()`].
 #[derive(Clone, Debug)]
 pub struct Block {
     /// The scale.
