@@ -6,16 +6,20 @@
 //!
 //! To work on a kernel without a compiler at hand, load the files from a folder: [`Sources::from_dir`].
 
+mod forms; // weights, caches, grids: what variants vary in
 mod probe;
+mod table; // all variants
+mod text; // parts and constants of each
 mod variant;
 
 use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
-pub use probe::{CoopTile, Probe};
-pub use variant::{
+pub use forms::{
     CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_DOT_ROWS, MATVEC_DOT_WORKGROUPS, MATVEC_TOKENS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS,
-    Peak, Reduce, SCALES_BINDING, STEP_ROWS, STEP_WORKGROUPS, Variant, Weights, matvec_rows,
+    Peak, Reduce, SCALES_BINDING, STEP_ROWS, STEP_WORKGROUPS, Weights, matvec_rows,
 };
+pub use probe::{CoopTile, Probe};
+pub use variant::Variant;
 
 macro_rules! files {
     ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!($path, ".wgsl")))),*] };

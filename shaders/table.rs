@@ -1,0 +1,103 @@
+//! The table of all variants.
+
+use crate::{forms::*, probe::Probe, variant::Variant};
+
+impl Variant {
+    /// Every variant that a host may ask for. The naga tests walk this list, so nothing unvalidated can ship.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let mut all = vec![
+            Self::SiluMul,
+            Self::Topk,
+            Self::Sample,
+            Self::Penalty,
+            Self::FillRandom,
+            Self::ToF16,
+            Self::Quantize,
+        ];
+        all.extend(Probe::variants());
+        all.extend(Peak::ALL.map(Self::Peak));
+        for weights in Weights::ALL.into_iter().filter(|weights| weights.has_scales()) {
+            for (workgroup, rows) in MATVEC_DOT_WORKGROUPS
+                .into_iter()
+                .flat_map(|w| MATVEC_DOT_ROWS.map(|rows| (w, rows)))
+            {
+                all.extend(Reduce::both(workgroup).map(|reduce| Self::MatvecDot { weights, reduce, rows }));
+            }
+        }
+        for weights in Weights::ALL {
+            all.push(Self::Embed { weights });
+            all.push(Self::EmbedStep { weights });
+            all.push(Self::Matmul { weights });
+            all.extend(CoopGrid::all().into_iter().map(|grid| Self::MatmulCoop { weights, grid }));
+            for n_tokens in MATVEC_TOKENS {
+                for workgroup in MATVEC_WORKGROUPS {
+                    let matvec = |reduce| Self::Matvec {
+                        weights,
+                        reduce,
+                        n_tokens,
+                        rows: matvec_rows(n_tokens),
+                    };
+                    all.extend(Reduce::both(workgroup).map(matvec));
+                }
+            }
+            for reduce in STEP_WORKGROUPS.into_iter().flat_map(Reduce::both) {
+                for rows in STEP_ROWS {
+                    all.extend(Self::of_a_step(weights, reduce, rows));
+                }
+            }
+        }
+        // the mat-vec of a step is among those of any token count once
+        let mut seen = std::collections::HashSet::new();
+        all.retain(|variant| seen.insert(*variant));
+        for reduce in Reduce::both(256) {
+            all.push(Self::RmsNorm { reduce });
+            all.push(Self::Argmax { reduce });
+        }
+        for head_dim in HEAD_DIMS {
+            all.push(Self::AttentionMerge { head_dim });
+            for (group, subgroup) in (1..=MAX_GROUP).flat_map(|group| [32, 64].map(|subgroup| (group, subgroup))) {
+                all.push(Self::AttentionPrefillCoop { head_dim, group, subgroup });
+            }
+            for kv in Kv::ALL {
+                all.push(Self::Rope { kv, head_dim });
+                for group in 1..=MAX_GROUP {
+                    all.push(Self::AttentionPrefill { kv, head_dim, group });
+                    all.extend([false, true].map(|unrolled| Self::AttentionDecode {
+                        kv,
+                        head_dim,
+                        group,
+                        unrolled,
+                    }));
+                }
+            }
+        }
+        all
+    }
+
+    /// The products of a one-token step in one form.
+    fn of_a_step(weights: Weights, reduce: Reduce, rows: u32) -> Vec<Self> {
+        let mut all = vec![Self::Matvec {
+            weights,
+            reduce,
+            n_tokens: 1,
+            rows,
+        }];
+        if rows == 1 {
+            return all; // there is no pair in one row
+        }
+        all.push(Self::NormGateUp { weights, reduce, rows });
+        // f16 is unpacked by hand only where there is no f16 for the cache either
+        let possible = |kv: &Kv| !matches!((weights, kv), (Weights::F16Packed, Kv::F16));
+        for kv in Kv::ALL.into_iter().filter(possible) {
+            all.extend(HEAD_DIMS.map(|head_dim| Self::NormQkvRope {
+                weights,
+                reduce,
+                rows,
+                kv,
+                head_dim,
+            }));
+        }
+        all
+    }
+}

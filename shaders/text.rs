@@ -1,0 +1,98 @@
+//! What a variant's text is put together from: shared parts and constants.
+
+use crate::{forms::*, probe::CoopTile, variant::Variant};
+
+/// What `shared/norm_rows.wgsl` asks of the header.
+fn norm_rows(reduce: Reduce, rows: u32) -> Vec<(&'static str, u32)> {
+    vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows + 1)]
+}
+
+impl Variant {
+    /// Names of the shared parts that go before the kernel, in order.
+    pub(crate) fn parts(&self) -> Vec<&'static str> {
+        let weight = |weights| match weights {
+            Weights::F32 => "weight_f32",
+            Weights::F16 => "weight_f16",
+            Weights::F16Packed => "weight_f16_packed",
+            Weights::Bf16 => "weight_bf16",
+            Weights::Q8 => "weight_q8",
+            Weights::Q4 => "weight_q4",
+        };
+        let kv_part = |kv| match kv {
+            Kv::F32 => "kv_f32",
+            Kv::F16 => "kv_f16",
+        };
+        let sum = |reduce: Reduce| if reduce.subgroup { "reduce_subgroup" } else { "reduce_workgroup" };
+        match *self {
+            Self::Embed { weights } => vec![weight(weights), "row"],
+            Self::EmbedStep { weights } => vec![weight(weights), "row", "place"],
+            Self::RmsNorm { reduce } => vec![sum(reduce)],
+            Self::Matvec { weights, reduce, .. } => vec![weight(weights), sum(reduce)],
+            Self::NormQkvRope { weights, reduce, kv, .. } => {
+                vec![weight(weights), sum(reduce), "norm_rows", kv_part(kv), "place", "kv_index"]
+            }
+            Self::NormGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows"],
+            Self::MatvecDot { weights, reduce, .. } => {
+                vec![if weights == Weights::Q8 { "dot_q8" } else { "dot_q4" }, sum(reduce)]
+            }
+            Self::Matmul { weights } => vec![weight(weights)],
+            Self::MatmulCoop { weights, grid } => vec![weight(weights), grid.tile.part()],
+            Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => {
+                vec![kv_part(kv), "row", "kv_index"]
+            }
+            Self::AttentionPrefillCoop { .. } => vec!["kv_f16", "row", "kv_index", CoopTile::M16F16.part()],
+            Self::Argmax { reduce } => vec![if reduce.subgroup { "best_subgroup" } else { "best_workgroup" }],
+            Self::Probe(probe) => probe.parts(),
+            Self::Topk => vec!["order"],
+            Self::Sample => vec!["row", "order", "u64"],
+            Self::Penalty => vec!["row"],
+            Self::AttentionMerge { .. } | Self::SiluMul | Self::FillRandom | Self::ToF16 | Self::Quantize | Self::Peak(_) => vec![],
+        }
+    }
+
+    /// The constants that the header defines.
+    pub(crate) fn consts(&self) -> Vec<(&'static str, u32)> {
+        match *self {
+            Self::RmsNorm { reduce } => vec![("WORKGROUP", reduce.workgroup), ("N_SUMS", 1)],
+            Self::Argmax { reduce } => vec![("WORKGROUP", reduce.workgroup)],
+            Self::Matvec {
+                reduce, n_tokens, rows, ..
+            } => vec![
+                ("WORKGROUP", reduce.workgroup),
+                ("N_ROWS", rows),
+                ("N_TOKENS", n_tokens),
+                ("N_SUMS", rows * n_tokens),
+            ],
+            Self::NormQkvRope {
+                reduce, rows, head_dim, ..
+            } => {
+                let mut all = norm_rows(reduce, rows);
+                all.extend([("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)]);
+                all
+            }
+            Self::MatmulCoop { grid, .. } => vec![("SUBGROUP", grid.subgroup), ("GRID_M", grid.side), ("GRID_N", grid.side)],
+            Self::NormGateUp { reduce, rows, .. } => norm_rows(reduce, rows),
+            Self::MatvecDot { reduce, rows, .. } => vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows)],
+            Self::Rope { head_dim, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
+            Self::AttentionPrefill { head_dim, group, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)],
+            Self::AttentionDecode {
+                head_dim, group, unrolled, ..
+            } => vec![
+                ("HEAD_DIM", head_dim),
+                ("KV_BLOCK", KV_BLOCK),
+                ("GROUP", group),
+                ("UNROLLED", unrolled as u32),
+            ],
+            Self::AttentionPrefillCoop { head_dim, group, subgroup } => vec![
+                ("SUBGROUP", subgroup),
+                ("HEAD_DIM", head_dim),
+                ("KV_BLOCK", KV_BLOCK),
+                ("GROUP", group),
+            ],
+            Self::AttentionMerge { head_dim } => vec![("HEAD_DIM", head_dim), ("MAX_SPLITS", MAX_SPLITS)],
+            Self::Probe(probe) => probe.consts(),
+            Self::Peak(Peak::Coop { workgroup }) => vec![("WORKGROUP", workgroup)],
+            _ => vec![],
+        }
+    }
+}
