@@ -41,14 +41,14 @@ pub struct Matrix {
     pub(crate) parts: Vec<Part>,
 }
 
-/// Rows of each part when a row takes `row_bytes` and a binding holds `max_binding`.
-fn split(rows: usize, row_bytes: u64, max_binding: u64) -> Vec<Range<usize>> {
-    let fit = usize::try_from((max_binding / row_bytes).max(1)).unwrap_or(usize::MAX);
-    let n_parts = rows.div_ceil(fit).max(1);
+/// Rows of each part when `n` units of `unit` rows stay whole, a row takes `row_bytes` and a binding holds `max_binding`.
+fn split(n: usize, unit: usize, row_bytes: u64, max_binding: u64) -> Vec<Range<usize>> {
+    let fit = usize::try_from((max_binding / (unit as u64 * row_bytes)).max(1)).unwrap_or(usize::MAX);
+    let n_parts = n.div_ceil(fit).max(1);
     // equal parts, so that no dispatch is left with a sliver
-    let step = rows.div_ceil(n_parts).max(1);
+    let step = n.div_ceil(n_parts).max(1);
     (0..n_parts)
-        .map(|i| (i * step).min(rows)..((i + 1) * step).min(rows))
+        .map(|i| (i * step).min(n) * unit..((i + 1) * step).min(n) * unit)
         .filter(|range| !range.is_empty())
         .collect()
 }
@@ -63,13 +63,27 @@ impl Matrix {
     /// When `cols` is not a multiple of [`DType::column_multiple`] or a dimension is zero.
     #[track_caller]
     pub fn new(gpu: &Gpu, label: &str, rows: usize, cols: usize, dtype: DType) -> Result<Self> {
+        Self::stack(gpu, label, rows, 1, cols, dtype)
+    }
+
+    /// `n` matrices of `[rows_each, cols]` one below the other, as the experts of a layer are: a matrix of `n * rows_each` rows whose
+    /// parts hold whole ones.
+    ///
+    /// # Errors
+    /// When the adapter has no memory for it.
+    ///
+    /// # Panics
+    /// As [`Matrix::new`].
+    #[track_caller]
+    pub fn stack(gpu: &Gpu, label: &str, n: usize, rows_each: usize, cols: usize, dtype: DType) -> Result<Self> {
+        let rows = n * rows_each;
         assert!(
             rows > 0 && cols > 0 && cols.is_multiple_of(dtype.column_multiple()),
             "matrix {label}: shape [{rows}, {cols}] as {dtype}"
         );
         // a row's scales take less than its elements, and so fit wherever these do
         let row_bytes = dtype.element_bytes(cols) as u64;
-        let ranges = split(rows, row_bytes, gpu.caps().max_binding.min(gpu.caps().max_buffer));
+        let ranges = split(n, rows_each, row_bytes, gpu.caps().max_binding.min(gpu.caps().max_buffer));
         let part = |range: Range<usize>| -> Result<Part> {
             let n_rows = range.len();
             let scale_bytes = dtype.scale_bytes(n_rows * cols) as u64;
@@ -314,13 +328,28 @@ mod tests {
     #[test]
     fn parts_cover_all_rows_once() {
         for (rows, row_bytes, max) in [(1, 16, 16), (10, 16, 16), (10, 16, 47), (151_936, 1792, 128 << 20), (7, 100, 50)] {
-            let parts = split(rows, row_bytes, max);
+            let parts = split(rows, 1, row_bytes, max);
             assert_eq!(parts.first().unwrap().start, 0);
             assert_eq!(parts.last().unwrap().end, rows);
             assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
             assert!(parts.iter().all(|part| part.len() as u64 * row_bytes <= max.max(row_bytes)));
         }
-        assert_eq!(split(151_936, 1792, 128 << 20).len(), 3);
+        assert_eq!(split(151_936, 1, 1792, 128 << 20).len(), 3);
+    }
+
+    #[test]
+    fn parts_of_a_stack_hold_whole_matrices() {
+        // 64 experts of 5,120 rows of 7,168 bytes, 36.7 MB each: three fit into 128 MiB
+        let parts = split(64, 5120, 7168, 128 << 20);
+        assert_eq!(parts.len(), 22);
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.start % 5120 == 0 && part.end % 5120 == 0 && part.len() <= 3 * 5120)
+        );
+        assert_eq!(parts.last().unwrap().end, 64 * 5120);
+        // one that fits nowhere is a part of its own: the device refuses it
+        assert_eq!(split(2, 100, 16, 16), [0..100, 100..200]);
     }
 
     #[test]

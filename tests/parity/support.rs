@@ -28,6 +28,16 @@ pub(crate) struct Device {
     _turn: MutexGuard<'static, ()>,
 }
 
+impl Drop for Device {
+    /// Generations run a step ahead, and may leave one behind that is not finished. A driver on the CPU that still computes while
+    /// the process ends is torn down under its own threads: SwiftShader has crashed so after the last test had passed.
+    fn drop(&mut self) {
+        if let Err(error) = self.gpu.wait() {
+            eprintln!("the device failed after the test: {error}");
+        }
+    }
+}
+
 impl Device {
     /// Opens the adapter that `QWGPU_TEST_ADAPTER` names, or hands out the one opened before.
     pub(crate) fn open(arithmetic: Arithmetic) -> Self {
