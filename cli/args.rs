@@ -77,6 +77,9 @@ pub(crate) struct RunArgs {
     /// Say on standard error how fast it was and what memory it took
     #[arg(long)]
     pub(crate) stats: bool,
+    /// Say on standard error how often each expert of a mixture of experts was chosen, prompt included
+    #[arg(long)]
+    pub(crate) expert_stats: bool,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
@@ -196,7 +199,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_names = ["OLD", "NEW"], num_args = 2, exclusive = true)]
     pub(crate) compare: Option<Vec<PathBuf>>,
     /// Random weights in this shape, made on the GPU, instead of a model
-    #[arg(long, value_parser = ["0.5b", "1.5b", "7b", "72b"], conflicts_with = "name")]
+    #[arg(long, value_parser = ["0.5b", "1.5b", "7b", "57b-a14b", "72b"], conflicts_with = "name")]
     pub(crate) shape: Option<String>,
     /// With --shape, only this many layers
     #[arg(long, value_name = "N", requires = "shape")]

@@ -165,6 +165,9 @@ fn model(args: &BenchArgs, ctx: usize) -> Result<(Arc<Model>, String)> {
         name += &format!(", {n_layers} of {} layers", config.n_layers);
         config.n_layers = n_layers;
         config.windows.truncate(n_layers);
+        if let Some(moe) = &mut config.moe {
+            moe.sparse.truncate(n_layers);
+        }
     }
     let ctx = ctx.min(config.max_ctx());
     let gpu = args.model.gpu()?;

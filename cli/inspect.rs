@@ -25,6 +25,8 @@ struct Need {
     kv_cache: u64,
     activations: u64,
     total: u64,
+    /// Of weights that a step of one token reads.
+    weights_per_token: u64,
 }
 
 /// Whether an adapter's limits allow the model.
@@ -96,6 +98,7 @@ fn needs(config: &Config, contexts: &[usize]) -> Vec<Need> {
                     kv_cache: plan.kv_cache,
                     activations: plan.activations,
                     total: plan.total(),
+                    weights_per_token: bytes_per_token(config, dtype),
                 });
             }
         }
@@ -103,15 +106,23 @@ fn needs(config: &Config, contexts: &[usize]) -> Vec<Need> {
     needs
 }
 
+/// The largest matrices as rows of `d_model` elements: so many units of so many rows that stay together.
+fn matrices(config: &Config) -> Vec<(usize, usize)> {
+    let dense = config.has_dense_layers().then_some((2 * config.d_ff, 1));
+    let experts = config.moe.as_ref().map(|moe| (moe.n_stacked(), 2 * moe.d_ff_expert));
+    let all = [(config.vocab_size, 1), (config.q_width() + 2 * config.kv_width(), 1)];
+    all.into_iter().chain(dense).chain(experts).collect()
+}
+
 /// What the limits of an adapter mean for the model. They say nothing of free memory, which no API tells.
 fn fit(config: &Config, info: &AdapterInfo, contexts: &[usize]) -> Fit {
     let dtype = config.dtype.unwrap_or(DType::BF16);
-    let widest = [config.vocab_size, 2 * config.d_ff, config.q_width() + 2 * config.kv_width()]
-        .into_iter()
-        .max()
-        .unwrap_or(1);
-    let matrix = dtype.element_bytes(widest * config.d_model) as u64;
     let one = info.caps.max_binding.min(info.caps.max_buffer).max(1);
+    let bindings = matrices(config).into_iter().map(|(n, unit)| {
+        let unit_bytes = dtype.element_bytes(unit * config.d_model) as u64;
+        (n as u64).div_ceil((one / unit_bytes).max(1))
+    });
+    let bindings_of_largest_matrix = bindings.max().unwrap_or(1);
     let kv = if info.caps.f16 { Elem::F16 } else { Elem::F32 };
     let max_ctx = (one / (config.kv_width() * kv.bytes()) as u64).min(config.max_ctx() as u64);
     let wanted = contexts.iter().copied().max().unwrap_or(1) as u64;
@@ -128,7 +139,7 @@ fn fit(config: &Config, info: &AdapterInfo, contexts: &[usize]) -> Fit {
         index: info.index,
         adapter: info.label(),
         fits: max_ctx >= wanted,
-        bindings_of_largest_matrix: matrix.div_ceil(one),
+        bindings_of_largest_matrix,
         max_ctx,
         note,
     }
@@ -158,6 +169,7 @@ fn text(checkpoint: &Checkpoint, needs: &[Need], fits: &[Fit]) -> String {
         ">KV cache",
         ">activations",
         ">total",
+        ">read for a token",
     ]);
     for need in needs {
         memory.row(vec![
@@ -168,6 +180,7 @@ fn text(checkpoint: &Checkpoint, needs: &[Need], fits: &[Fit]) -> String {
             human_bytes(need.kv_cache),
             human_bytes(need.activations),
             human_bytes(need.total),
+            human_bytes(need.weights_per_token),
         ]);
     }
     text += &format!("\n{}\nMemory on the GPU\n{}\n", tensors.plain(), memory.plain());
@@ -202,7 +215,7 @@ fn facts(checkpoint: &Checkpoint) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("model", checkpoint.name().to_owned()),
         ("architecture", config.architecture.clone()),
-        ("parameters", grouped(config.n_parameters())),
+        ("parameters", parameters(config)),
         ("files", human_bytes(checkpoint.total_bytes())),
         ("n_layers", config.n_layers.to_string()),
         ("d_model", config.d_model.to_string()),
@@ -230,11 +243,35 @@ fn facts(checkpoint: &Checkpoint) -> Vec<(&'static str, String)> {
         ("rope", rope),
         ("rms_norm_eps", format!("{:e}", config.rms_norm_eps)),
     ];
+    if let Some(moe) = &config.moe {
+        let sparse = (0..config.n_layers).filter(|&layer| config.experts(layer).is_some()).count();
+        facts.push((
+            "experts",
+            format!(
+                "{} of {} in {sparse} of {} layers, {} for a token, and a shared one of {}",
+                moe.n_experts, moe.d_ff_expert, config.n_layers, moe.n_experts_per_token, moe.d_ff_shared
+            ),
+        ));
+    }
     let windowed: Vec<usize> = config.windows.iter().copied().flatten().collect();
     if let Some(window) = windowed.first() {
         facts.push(("window", format!("{window} in {} of {} layers", windowed.len(), config.n_layers)));
     }
     facts
+}
+
+/// How many there are, and how many a token meets where that differs.
+fn parameters(config: &Config) -> String {
+    let all = grouped(config.n_parameters());
+    if config.moe.is_none() {
+        return all;
+    }
+    format!("{all}, {} of them active", grouped(config.n_active_parameters()))
+}
+
+/// Bytes of weights that a step of one token reads.
+fn bytes_per_token(config: &Config, dtype: DType) -> u64 {
+    dtype.row_bytes(config.n_parameters_per_token() as usize) as u64
 }
 
 fn report(checkpoint: &Checkpoint, needs: &[Need], fits: &[Fit]) -> serde_json::Value {
@@ -250,11 +287,22 @@ fn report(checkpoint: &Checkpoint, needs: &[Need], fits: &[Fit]) -> serde_json::
             "attention_factor": yarn.attention_factor,
         })
     });
+    let experts = config.moe.as_ref().map(|moe| {
+        serde_json::json!({
+            "n_experts": moe.n_experts,
+            "n_experts_per_token": moe.n_experts_per_token,
+            "d_ff_expert": moe.d_ff_expert,
+            "d_ff_shared": moe.d_ff_shared,
+            "norm_topk": moe.norm_topk,
+            "sparse": moe.sparse,
+        })
+    });
     serde_json::json!({
         "version": JSON_VERSION,
         "model": checkpoint.name(),
         "architecture": config.architecture,
         "n_parameters": config.n_parameters(),
+        "n_active_parameters": config.n_active_parameters(),
         "bytes": checkpoint.total_bytes(),
         "config": {
             "n_layers": config.n_layers,
@@ -270,6 +318,7 @@ fn report(checkpoint: &Checkpoint, needs: &[Need], fits: &[Fit]) -> serde_json::
             "rope_theta": config.rope.theta,
             "yarn": yarn,
             "windows": config.windows,
+            "experts": experts,
         },
         "tensors": tensors,
         "memory": needs,

@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod chat;
 mod devices;
+mod expert_stats;
 mod hub;
 mod inspect;
 mod interrupt;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::args::RunArgs;
 use crate::chat;
+use crate::expert_stats;
 use crate::interrupt::Guard;
 use crate::model_args::Loaded;
 use crate::output::{Interrupted, JSON_VERSION, Usage, human_bytes, print, print_json};
@@ -57,10 +58,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let mut session = Session::new(&loaded.model)?;
     let mut print_text = |text: &str| if args.json { Ok(()) } else { print(text) };
     let answer = answer(&mut session, &ids, &options, &mut print_text)?;
+    let expert_usage = if args.expert_stats { session.expert_usage()? } else { Vec::new() };
     if args.json {
-        print_json(&Report::new(&loaded, &ids, &answer, &options.sampler))?;
+        print_json(&Report {
+            expert_usage: args.expert_stats.then_some(&expert_usage),
+            ..Report::new(&loaded, &ids, &answer, &options.sampler)
+        })?;
     } else {
         print("\n")?;
+        if args.expert_stats {
+            eprint!("{}", expert_stats::text(&expert_usage));
+        }
     }
     if args.stats {
         eprint!("{}", stats_text(&loaded, &answer.stats, answer.stop, &options.sampler));
@@ -79,6 +87,9 @@ fn prompt(args: &RunArgs) -> Result<Prompt> {
         (None, None) if !io::stdin().is_terminal() => piped()?,
         (None, None) if args.json => {
             return Err(Usage("--json needs a prompt: as an argument, from a pipe, or with --ids".into()).into());
+        }
+        (None, None) if args.expert_stats => {
+            return Err(Usage("--expert-stats needs a prompt: as an argument, from a pipe, or with --ids".into()).into());
         }
         (None, None) => return Ok(Prompt::Chat),
     };
@@ -192,6 +203,9 @@ struct Report<'a> {
     stop_reason: &'static str,
     seed: u64,
     timings: Timings,
+    /// Sparse layers and how often each of their experts was chosen, with `--expert-stats`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expert_usage: Option<&'a Vec<(usize, Vec<u32>)>>,
 }
 
 #[derive(Serialize)]
@@ -225,6 +239,7 @@ impl<'a> Report<'a> {
                 prefill_tokens_per_s: prefill,
                 decode_tokens_per_s: decode,
             },
+            expert_usage: None,
         }
     }
 }

@@ -102,12 +102,12 @@ impl CoopGrid {
         self.side * 2 * self.tile.size()
     }
 
-    /// Bytes of workgroup memory of [`crate::Variant::MatmulCoop`]: two slabs of 64 columns and 8 of padding in f16, and a matrix of sums for
-    /// every second subgroup.
+    /// Bytes of workgroup memory of [`crate::Variant::MatmulCoop`]: two slabs of 64 columns and 8 of padding in f16, a matrix of sums for
+    /// every second subgroup, and for experts the rows of the tile.
     #[must_use]
     pub const fn workgroup_memory(self) -> u32 {
         let sums = (self.side * self.side).div_ceil(2) * self.tile.size() * self.tile.size();
-        2 * self.outputs() * (64 + 8) * 2 + sums * 4
+        2 * self.outputs() * (64 + 8) * 2 + sums * 4 + self.outputs() * 4 + 16
     }
 }
 
@@ -149,6 +149,12 @@ pub const MAX_GROUP: u32 = 16;
 
 /// Splits of the context that attention_merge joins at most.
 pub const MAX_SPLITS: u32 = 64;
+
+/// The largest number of experts that a router chooses from: one invocation of a workgroup each.
+pub const MAX_EXPERTS: u32 = 256;
+
+/// The largest number of experts that one token may have, chosen ones and slices of the shared one together.
+pub const MAX_SLOTS: u32 = 320;
 
 /// Positions in one block of the paged KV cache. A multiple of the 32 keys that attention walks in.
 pub const KV_BLOCK: u32 = 64;

@@ -15,8 +15,8 @@ mod variant;
 use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use forms::{
-    CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_DOT_ROWS, MATVEC_DOT_WORKGROUPS, MATVEC_TOKENS, MATVEC_WORKGROUPS, MAX_GROUP, MAX_SPLITS,
-    Peak, Reduce, SCALES_BINDING, STEP_ROWS, STEP_WORKGROUPS, Weights, matvec_rows,
+    CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_DOT_ROWS, MATVEC_DOT_WORKGROUPS, MATVEC_TOKENS, MATVEC_WORKGROUPS, MAX_EXPERTS, MAX_GROUP,
+    MAX_SLOTS, MAX_SPLITS, Peak, Reduce, SCALES_BINDING, STEP_ROWS, STEP_WORKGROUPS, Weights, matvec_rows,
 };
 pub use probe::{CoopTile, Probe};
 pub use variant::Variant;
@@ -32,9 +32,13 @@ const FILES: &[(&str, &str)] = files![
     "attention_merge",
     "attention_prefill",
     "attention_prefill_coop",
+    "combine_experts",
     "embed",
     "embed_step",
+    "experts_down",
+    "experts_gate_up",
     "fill_random",
+    "group_experts",
     "matmul",
     "matmul_coop",
     "matvec",
@@ -54,6 +58,7 @@ const FILES: &[(&str, &str)] = files![
     "quantize",
     "rms_norm",
     "rope",
+    "router",
     "sample",
     "silu_mul",
     "to_f16",
@@ -74,6 +79,9 @@ const FILES: &[(&str, &str)] = files![
     "shared/reduce_subgroup",
     "shared/reduce_workgroup",
     "shared/row",
+    "shared/rows_dense",
+    "shared/rows_grouped",
+    "shared/slots",
     "shared/u64",
     "shared/weight_bf16",
     "shared/weight_f16",
@@ -147,6 +155,6 @@ pub fn compose(variant: &Variant, sources: &Sources) -> Result<String, SourceErr
     for part in variant.parts() {
         text.push_str(&sources.text(&format!("shared/{part}"))?);
     }
-    text.push_str(&sources.text(variant.stem())?);
+    text.push_str(&sources.text(variant.file())?);
     Ok(text)
 }

@@ -1,4 +1,5 @@
 // Matrix times many vectors on the matrix units: out[t, first_out + r] (+)= sum_k weights[r, k] * x[t, k] (+ bias[first_out + r]).
+// Also a stack of matrices, each with rows of its own.
 //
 // One workgroup owns a tile of TILE_M tokens x TILE_N matrix rows; each of its GRID_M x GRID_N subgroups owns 2 x 2 cooperative
 // matrices of f32 sums. The workgroup walks over the columns in slabs of SLAB, kept in workgroup memory as f16; while one slab is
@@ -9,28 +10,16 @@
 // workgroup memory: the places of a cooperative matrix's elements are the driver's secret. Slabs' rows are padded by 8 halves
 // against bank conflicts. Tiles are taken in bands of BAND tiles of tokens, so that neighbours share weights in the cache.
 //
-// Needs one shared/coop_*.wgsl: TILE, MatA, MatB, MatC. Header: SUBGROUP, GRID_M, GRID_N.
-
-struct Params {
-    n_tokens: u32,
-    groups: u32,     // columns / 8
-    n_rows: u32,     // rows of this part of the matrix
-    first_out: u32,  // where its first row goes in a row of out
-    out_stride: u32, // columns of out
-    flags: u32,      // 1: add bias; 2: add to what out holds
-}
-var<immediate> params: Params;
+// Needs one shared/coop_*.wgsl: TILE, MatA, MatB, MatC, and one shared/rows_*.wgsl: which rows there are, and where outputs go.
+// Header: SUBGROUP, GRID_M, GRID_N.
 
 // binding 0: weights, [n_rows, columns]
-@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;    // [n_tokens, columns], two f16 a word
-@group(0) @binding(2) var<storage, read> row_scales: array<f32>; // [n_tokens]
-@group(0) @binding(3) var<storage, read> bias: array<f32>;       // [out_stride], or anything without flag 1
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;  // [n_tokens, out_stride]
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;    // [rows of x, columns], two f16 a word
+@group(0) @binding(2) var<storage, read> row_scales: array<f32>; // [rows of x]
 
-const ADD_BIAS: u32 = 1u;
-const ACCUMULATE: u32 = 2u;
 const BLOCK: u32 = 2u * TILE; // rows and columns that a subgroup owns
 const TILE_M: u32 = GRID_M * BLOCK;
+const TILE_ROWS: u32 = TILE_M;
 const TILE_N: u32 = GRID_N * BLOCK;
 const N_SUBGROUPS: u32 = GRID_M * GRID_N;
 const WORKGROUP: u32 = N_SUBGROUPS * SUBGROUP;
@@ -53,18 +42,18 @@ struct Slab {
 
 // Fetches the slab from group0 on. Rows past the end repeat the last one; columns past the end are zeros in x, and in the weights
 // repeat the last, finite as all are.
-fn fetch(row0: u32, token0: u32, group0: u32, index: u32) -> Slab {
+fn fetch(rows: Rows, row0: u32, token0: u32, group0: u32, index: u32) -> Slab {
     var slab: Slab;
     for (var i = 0u; i < N_X; i++) {
         let at = index + i * WORKGROUP;
         let g = group0 + at % SLAB_GROUPS;
-        let t = min(token0 + at / SLAB_GROUPS, params.n_tokens - 1u);
+        let t = x_row(rows, min(token0 + at / SLAB_GROUPS, rows.n - 1u));
         slab.x[i] = select(vec4<u32>(0u), x[t * params.groups + min(g, params.groups - 1u)], g < params.groups);
     }
     for (var i = 0u; i < N_W; i++) {
         let at = index + i * WORKGROUP;
         let g = min(group0 + at % SLAB_GROUPS, params.groups - 1u);
-        let r = min(row0 + at / SLAB_GROUPS, params.n_rows - 1u);
+        let r = matrix_row(rows, min(row0 + at / SLAB_GROUPS, params.n_rows - 1u));
         slab.w[i] = packed8(r * params.groups + g);
     }
     return slab;
@@ -89,7 +78,7 @@ fn put(slab: Slab, index: u32) {
 
 // Writes one of every subgroup's four matrices, whose blocks start at row0 and token0. Half of the subgroups at a time: workgroup
 // memory has no room for more beside the slabs.
-fn hand_out(sums: MatC, subgroup: u32, row0: u32, token0: u32, index: u32) {
+fn hand_out(rows: Rows, sums: MatC, subgroup: u32, row0: u32, token0: u32, index: u32) {
     for (var first = 0u; first < N_SUBGROUPS; first += STAGED) {
         if subgroup >= first && subgroup < first + STAGED {
             let o = (subgroup - first) * TILE * TILE;
@@ -100,17 +89,8 @@ fn hand_out(sums: MatC, subgroup: u32, row0: u32, token0: u32, index: u32) {
             let owner = first + i / (TILE * TILE);
             let t = token0 + (owner / GRID_N) * BLOCK + i / TILE % TILE;
             let r = row0 + (owner % GRID_N) * BLOCK + i % TILE;
-            if owner < N_SUBGROUPS && t < params.n_tokens && r < params.n_rows {
-                let column = params.first_out + r;
-                let o = t * params.out_stride + column;
-                var y = sh_out[i] * row_scales[t];
-                if (params.flags & ADD_BIAS) != 0u {
-                    y += bias[column];
-                }
-                if (params.flags & ACCUMULATE) != 0u {
-                    y += out[o];
-                }
-                out[o] = y;
+            if owner < N_SUBGROUPS && t < rows.n && r < params.n_rows {
+                put_out(rows, t, r, sh_out[i] * row_scales[x_row(rows, t)]);
             }
         }
         workgroupBarrier(); // and have been written
@@ -123,14 +103,19 @@ fn main(
     @builtin(local_invocation_index) index: u32,
     @builtin(subgroup_id) subgroup: u32,
 ) {
+    let rows = open_rows(group.z, index);
+    if RAGGED & (group.y * TILE_M >= rows.n) {
+        return; // the whole workgroup leaves
+    }
     let n_tiles_n = (params.n_rows + TILE_N - 1u) / TILE_N;
-    let n_tiles_m = (params.n_tokens + TILE_M - 1u) / TILE_M;
+    let n_tiles_m = (rows.n + TILE_M - 1u) / TILE_M;
     let tile = group.y * n_tiles_n + group.x;
     let band = tile / (BAND * n_tiles_n);
     let in_band = tile % (BAND * n_tiles_n);
     let band_rows = min(BAND, n_tiles_m - band * BAND);
     let token0 = (band * BAND + in_band % band_rows) * TILE_M;
     let row0 = in_band / band_rows * TILE_N;
+    find_rows(rows, token0, index);
     let my_x = (subgroup / GRID_N) * BLOCK * STRIDE;
     let my_w = (subgroup % GRID_N) * BLOCK * STRIDE;
 
@@ -138,11 +123,11 @@ fn main(
     var c01: MatC;
     var c10: MatC;
     var c11: MatC;
-    var slab = fetch(row0, token0, 0u, index);
+    var slab = fetch(rows, row0, token0, 0u, index);
     for (var group0 = 0u; group0 < params.groups; group0 += SLAB_GROUPS) {
         put(slab, index);
         workgroupBarrier(); // the slab is complete
-        slab = fetch(row0, token0, group0 + SLAB_GROUPS, index);
+        slab = fetch(rows, row0, token0, group0 + SLAB_GROUPS, index);
         for (var k = 0u; k < SLAB / 4u; k += TILE / 4u) {
             let b0 = coopLoad<MatB>(&sh_w[my_w + k], STRIDE);
             let b1 = coopLoad<MatB>(&sh_w[my_w + TILE * STRIDE + k], STRIDE);
@@ -155,8 +140,8 @@ fn main(
         }
         workgroupBarrier(); // the slab has been used up
     }
-    hand_out(c00, subgroup, row0, token0, index);
-    hand_out(c01, subgroup, row0 + TILE, token0, index);
-    hand_out(c10, subgroup, row0, token0 + TILE, index);
-    hand_out(c11, subgroup, row0 + TILE, token0 + TILE, index);
+    hand_out(rows, c00, subgroup, row0, token0, index);
+    hand_out(rows, c01, subgroup, row0 + TILE, token0, index);
+    hand_out(rows, c10, subgroup, row0, token0 + TILE, index);
+    hand_out(rows, c11, subgroup, row0 + TILE, token0 + TILE, index);
 }

@@ -14,6 +14,8 @@ impl Variant {
             Self::FillRandom,
             Self::ToF16,
             Self::Quantize,
+            Self::GroupExperts,
+            Self::CombineExperts,
         ];
         all.extend(Probe::variants());
         all.extend(Peak::ALL.map(Self::Peak));
@@ -28,8 +30,11 @@ impl Variant {
         for weights in Weights::ALL {
             all.push(Self::Embed { weights });
             all.push(Self::EmbedStep { weights });
-            all.push(Self::Matmul { weights });
-            all.extend(CoopGrid::all().into_iter().map(|grid| Self::MatmulCoop { weights, grid }));
+            for grouped in [false, true] {
+                all.push(Self::Matmul { weights, grouped });
+                let coop = |grid| Self::MatmulCoop { weights, grid, grouped };
+                all.extend(CoopGrid::all().into_iter().map(coop));
+            }
             for n_tokens in MATVEC_TOKENS {
                 for workgroup in MATVEC_WORKGROUPS {
                     let matvec = |reduce| Self::Matvec {
@@ -53,6 +58,7 @@ impl Variant {
         for reduce in Reduce::both(256) {
             all.push(Self::RmsNorm { reduce });
             all.push(Self::Argmax { reduce });
+            all.push(Self::Router { reduce });
         }
         for head_dim in HEAD_DIMS {
             all.push(Self::AttentionMerge { head_dim });
@@ -77,16 +83,18 @@ impl Variant {
 
     /// The products of a one-token step in one form.
     fn of_a_step(weights: Weights, reduce: Reduce, rows: u32) -> Vec<Self> {
-        let mut all = vec![Self::Matvec {
+        let matvec = Self::Matvec {
             weights,
             reduce,
             n_tokens: 1,
             rows,
-        }];
+        };
+        let mut all = vec![matvec, Self::ExpertsDown { weights, reduce, rows }];
         if rows == 1 {
             return all; // there is no pair in one row
         }
         all.push(Self::NormGateUp { weights, reduce, rows });
+        all.push(Self::ExpertsGateUp { weights, reduce, rows });
         // f16 is unpacked by hand only where there is no f16 for the cache either
         let possible = |kv: &Kv| !matches!((weights, kv), (Weights::F16Packed, Kv::F16));
         for kv in Kv::ALL.into_iter().filter(possible) {

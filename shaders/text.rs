@@ -2,6 +2,9 @@
 
 use crate::{forms::*, probe::CoopTile, variant::Variant};
 
+/// Rows of the router's matrix that a workgroup sums at a time: eight loads are under way in each invocation.
+const ROUTER_ROWS: u32 = 8;
+
 /// What `shared/norm_rows.wgsl` asks of the header.
 fn norm_rows(reduce: Reduce, rows: u32) -> Vec<(&'static str, u32)> {
     vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows + 1)]
@@ -23,6 +26,7 @@ impl Variant {
             Kv::F16 => "kv_f16",
         };
         let sum = |reduce: Reduce| if reduce.subgroup { "reduce_subgroup" } else { "reduce_workgroup" };
+        let rows = |grouped| if grouped { "rows_grouped" } else { "rows_dense" };
         match *self {
             Self::Embed { weights } => vec![weight(weights), "row"],
             Self::EmbedStep { weights } => vec![weight(weights), "row", "place"],
@@ -32,11 +36,14 @@ impl Variant {
                 vec![weight(weights), sum(reduce), "norm_rows", kv_part(kv), "place", "kv_index"]
             }
             Self::NormGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows"],
+            Self::Router { reduce } => vec![sum(reduce), "order"],
+            Self::ExpertsGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows", "slots"],
+            Self::ExpertsDown { weights, reduce, .. } => vec![weight(weights), sum(reduce), "slots"],
             Self::MatvecDot { weights, reduce, .. } => {
                 vec![if weights == Weights::Q8 { "dot_q8" } else { "dot_q4" }, sum(reduce)]
             }
-            Self::Matmul { weights } => vec![weight(weights)],
-            Self::MatmulCoop { weights, grid } => vec![weight(weights), grid.tile.part()],
+            Self::Matmul { weights, grouped } => vec![weight(weights), rows(grouped)],
+            Self::MatmulCoop { weights, grid, grouped } => vec![weight(weights), grid.tile.part(), rows(grouped)],
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => {
                 vec![kv_part(kv), "row", "kv_index"]
             }
@@ -46,7 +53,14 @@ impl Variant {
             Self::Topk => vec!["order"],
             Self::Sample => vec!["row", "order", "u64"],
             Self::Penalty => vec!["row"],
-            Self::AttentionMerge { .. } | Self::SiluMul | Self::FillRandom | Self::ToF16 | Self::Quantize | Self::Peak(_) => vec![],
+            Self::AttentionMerge { .. }
+            | Self::SiluMul
+            | Self::FillRandom
+            | Self::ToF16
+            | Self::Quantize
+            | Self::GroupExperts
+            | Self::CombineExperts
+            | Self::Peak(_) => vec![],
         }
     }
 
@@ -70,8 +84,25 @@ impl Variant {
                 all.extend([("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)]);
                 all
             }
-            Self::MatmulCoop { grid, .. } => vec![("SUBGROUP", grid.subgroup), ("GRID_M", grid.side), ("GRID_N", grid.side)],
-            Self::NormGateUp { reduce, rows, .. } => norm_rows(reduce, rows),
+            Self::Matmul { .. } => vec![("ROWS_BINDING", 2)],
+            Self::MatmulCoop { grid, .. } => vec![
+                ("SUBGROUP", grid.subgroup),
+                ("GRID_M", grid.side),
+                ("GRID_N", grid.side),
+                ("ROWS_BINDING", 3),
+            ],
+            Self::NormGateUp { reduce, rows, .. } | Self::ExpertsGateUp { reduce, rows, .. } => norm_rows(reduce, rows),
+            Self::Router { reduce } => {
+                let mut all = norm_rows(reduce, ROUTER_ROWS);
+                all.push(("MAX_EXPERTS", MAX_EXPERTS));
+                all
+            }
+            Self::ExpertsDown { reduce, rows, .. } => vec![
+                ("WORKGROUP", reduce.workgroup),
+                ("N_ROWS", rows),
+                ("N_SUMS", rows),
+                ("MAX_SLOTS", MAX_SLOTS),
+            ],
             Self::MatvecDot { reduce, rows, .. } => vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows)],
             Self::Rope { head_dim, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
             Self::AttentionPrefill { head_dim, group, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)],

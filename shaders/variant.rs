@@ -53,6 +53,29 @@ pub enum Variant {
         /// Rows of the matrix to a workgroup, 2 or 4: half of them of gate.
         rows: u32,
     },
+    /// Norm, logits of all experts, softmax and the choice of each token.
+    Router {
+        /// How logits are summed: in workgroups of [`MAX_EXPERTS`](crate::MAX_EXPERTS).
+        reduce: Reduce,
+    },
+    /// One token: RMS norm, gate and up of its experts, SwiGLU.
+    ExpertsGateUp {
+        /// Storage of the stack of experts.
+        weights: Weights,
+        /// How products are summed.
+        reduce: Reduce,
+        /// Rows of an expert to a workgroup, 2 or 4: half of them of gate.
+        rows: u32,
+    },
+    /// One token: the weighted sum of its experts' second halves.
+    ExpertsDown {
+        /// Storage of the stack of experts.
+        weights: Weights,
+        /// How products are summed.
+        reduce: Reduce,
+        /// Rows of each expert to a workgroup, one of [`STEP_ROWS`](crate::STEP_ROWS).
+        rows: u32,
+    },
     /// Quantised matrix times one vector of bytes, with integer dot products.
     MatvecDot {
         /// [`Weights::Q8`] or [`Weights::Q4`].
@@ -68,6 +91,8 @@ pub enum Variant {
     Matmul {
         /// Storage of the matrix.
         weights: Weights,
+        /// Whether it is a stack of matrices, each with rows of its own.
+        grouped: bool,
     },
     /// Matrix times many vectors, on cooperative matrices.
     MatmulCoop {
@@ -75,7 +100,13 @@ pub enum Variant {
         weights: Weights,
         /// How a tile is shared out.
         grid: CoopGrid,
+        /// Whether it is a stack of matrices, each with rows of its own.
+        grouped: bool,
     },
+    /// The list of rows of each expert.
+    GroupExperts,
+    /// The weighted sum of what a token's experts have made.
+    CombineExperts,
     /// Rows to f16, each scaled by a power of two.
     ToF16,
     /// Rotary embedding and KV-cache write.
@@ -141,7 +172,7 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// The kernel's stem: the name of its file in every folder.
+    /// The kernel's stem: the name of its file in every folder, but for the text of products of experts, which is [`Variant::file`].
     #[must_use]
     pub const fn stem(&self) -> &'static str {
         match self {
@@ -151,10 +182,17 @@ impl Variant {
             Self::Matvec { .. } => "matvec",
             Self::NormQkvRope { .. } => "norm_qkv_rope",
             Self::NormGateUp { .. } => "norm_gate_up",
+            Self::Router { .. } => "router",
+            Self::ExpertsGateUp { .. } => "experts_gate_up",
+            Self::ExpertsDown { .. } => "experts_down",
             Self::MatvecDot { .. } => "matvec_dot",
             Self::Quantize => "quantize",
+            Self::Matmul { grouped: true, .. } => "matmul_experts",
+            Self::MatmulCoop { grouped: true, .. } => "matmul_experts_coop",
             Self::Matmul { .. } => "matmul",
             Self::MatmulCoop { .. } => "matmul_coop",
+            Self::GroupExperts => "group_experts",
+            Self::CombineExperts => "combine_experts",
             Self::ToF16 => "to_f16",
             Self::Rope { .. } => "rope",
             Self::AttentionPrefill { .. } => "attention_prefill",
@@ -176,6 +214,16 @@ impl Variant {
         }
     }
 
+    /// The name of the file with its text: the stem, but where two kernels differ in shared parts alone.
+    #[must_use]
+    pub const fn file(&self) -> &'static str {
+        match self {
+            Self::Matmul { .. } => "matmul",
+            Self::MatmulCoop { .. } => "matmul_coop",
+            other => other.stem(),
+        }
+    }
+
     /// How the weights that it reads are stored, if it reads any.
     #[must_use]
     pub const fn weights(&self) -> Option<Weights> {
@@ -186,7 +234,9 @@ impl Variant {
             | Self::MatvecDot { weights, .. }
             | Self::NormQkvRope { weights, .. }
             | Self::NormGateUp { weights, .. }
-            | Self::Matmul { weights }
+            | Self::ExpertsGateUp { weights, .. }
+            | Self::ExpertsDown { weights, .. }
+            | Self::Matmul { weights, .. }
             | Self::MatmulCoop { weights, .. } => Some(*weights),
             _ => None,
         }
@@ -200,7 +250,9 @@ impl Variant {
             | Self::EmbedStep { weights }
             | Self::Matvec { weights, .. }
             | Self::NormGateUp { weights, .. }
-            | Self::Matmul { weights } => matches!(weights, Weights::F16),
+            | Self::ExpertsGateUp { weights, .. }
+            | Self::ExpertsDown { weights, .. }
+            | Self::Matmul { weights, .. } => matches!(weights, Weights::F16),
             Self::NormQkvRope { weights, kv, .. } => matches!(weights, Weights::F16) || matches!(kv, Kv::F16),
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => matches!(kv, Kv::F16),
             Self::Probe(probe) => probe.needs_f16(),
@@ -230,6 +282,9 @@ impl Variant {
             | Self::MatvecDot { reduce, .. }
             | Self::NormQkvRope { reduce, .. }
             | Self::NormGateUp { reduce, .. }
+            | Self::Router { reduce }
+            | Self::ExpertsGateUp { reduce, .. }
+            | Self::ExpertsDown { reduce, .. }
             | Self::Argmax { reduce } => reduce.subgroup,
             Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
             Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } => true,

@@ -9,11 +9,17 @@ mod attention_decode; // few rows, split over the context
 mod attention_merge; // the join of the splits
 mod attention_prefill; // many rows, in tiles
 mod attention_prefill_coop; // the same on matrix units
+mod combine_experts; // weighted sum of experts' outputs
 mod embed; // embedding gather
 mod embed_step; // the same for one token, and its place
+mod experts_down; // one token: the weighted sum of its experts
+mod experts_gate_up; // one token: norm, its experts' gate and up, SwiGLU
 mod fill_random; // random weights
+mod group_experts; // rows of each expert
 mod matmul; // tiled products
 mod matmul_coop; // products on matrix units
+mod matmul_experts; // tiled products with a stack of experts
+mod matmul_experts_coop; // the same on matrix units
 mod matvec; // products of 1 to 8 rows
 mod matvec_dot; // quantised weights times one vector of bytes
 mod norm_gate_up; // one token: norm, gate, up, SwiGLU
@@ -22,6 +28,7 @@ mod penalty; // repetition penalty
 mod quantize; // activations to bytes
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
+mod router; // the choice of experts
 mod sample; // the draw of a token
 mod silu_mul; // SwiGLU's middle
 mod to_f16; // rows to f16
@@ -81,11 +88,17 @@ fn kernels(criterion: &mut Criterion) {
     attention_merge::bench(criterion);
     attention_prefill::bench(criterion);
     attention_prefill_coop::bench(criterion);
+    combine_experts::bench(criterion);
     embed::bench(criterion);
     embed_step::bench(criterion);
+    experts_down::bench(criterion);
+    experts_gate_up::bench(criterion);
     fill_random::bench(criterion);
+    group_experts::bench(criterion);
     matmul::bench(criterion);
     matmul_coop::bench(criterion);
+    matmul_experts::bench(criterion);
+    matmul_experts_coop::bench(criterion);
     matvec::bench(criterion);
     norm_gate_up::bench(criterion);
     norm_qkv_rope::bench(criterion);
@@ -94,6 +107,7 @@ fn kernels(criterion: &mut Criterion) {
     quantize::bench(criterion);
     rms_norm::bench(criterion);
     rope::bench(criterion);
+    router::bench(criterion);
     sample::bench(criterion);
     silu_mul::bench(criterion);
     to_f16::bench(criterion);

@@ -1,11 +1,15 @@
 //! Every intermediate of a forward pass, allocated once for the largest batch and narrowed to the one at hand.
 
 use qwgpu_runtime::{
-    BLOCK, Elem, Gpu, Matrix, Tensor,
+    BLOCK, Caps, Elem, Gpu, Matrix, Tensor,
     kernels::{attention, embed_step::Place, matmul::Product, matmul_coop, quantize::Bytes, to_f16::Operand},
 };
 
 use crate::{Result, config::Config};
+
+mod experts;
+
+pub(crate) use experts::ExpertActivations;
 
 /// Logits are kept for at most this many rows at once: at a vocabulary of 152,064 a row is 608 KB.
 pub(crate) const HEAD_ROWS: usize = 32;
@@ -39,6 +43,8 @@ pub(crate) struct Activations {
     pub(crate) operand: Option<Operand>,
     /// The input of a product in bytes, for integer dot products
     pub(crate) bytes: Bytes,
+    /// What sparse layers have instead of `gate_up` and `hidden`
+    pub(crate) experts: Option<ExpertActivations>,
     /// `[HEAD_ROWS, d_model]`
     pub(crate) final_normed: Tensor,
     /// `[HEAD_ROWS, vocab_size]`
@@ -54,14 +60,19 @@ fn widths(config: &Config) -> [usize; 7] {
         qkv,
         config.q_width(),
         config.q_width(),
-        2 * config.d_ff,
-        config.d_ff,
+        2 * dense_width(config),
+        dense_width(config),
     ]
+}
+
+/// Inner width of the dense layers; where there are none, the least that a tensor may have.
+fn dense_width(config: &Config) -> usize {
+    if config.has_dense_layers() { config.d_ff } else { 8 }
 }
 
 /// Columns of the widest input of a product.
 fn operand_width(config: &Config) -> usize {
-    config.d_model.max(config.q_width()).max(config.d_ff)
+    config.d_model.max(config.q_width()).max(dense_width(config))
 }
 
 /// Rows of the head's buffers for a batch.
@@ -75,7 +86,18 @@ impl Activations {
         let per_token = widths(config).iter().sum::<usize>() + 4 + 2;
         let head = head_rows(batch) * (config.d_model + config.vocab_size);
         let scratch = batch.min(attention::MAX_SPLIT_ROWS) * config.n_heads * attention::MAX_SPLITS * (config.head_dim + 2);
-        4 * (batch * per_token + head + scratch + Place::words(config.head_dim)) as u64 + Operand::bytes(batch + 1, operand_width(config))
+        let experts = ExpertActivations::bytes(config, batch);
+        let own = 4 * (batch * per_token + head + scratch + Place::words(config.head_dim)) as u64;
+        own + Operand::bytes(batch + 1, operand_width(config)) + experts
+    }
+
+    /// Rows of the largest batch whose every intermediate the adapter takes: as one binding, and with a workgroup for each row.
+    pub(crate) fn max_batch(caps: &Caps, config: &Config) -> usize {
+        let widest = widths(config).into_iter().max().unwrap_or(1);
+        let (pairs, pair_width) = ExpertActivations::widest(config).unwrap_or((1, 1));
+        let bytes = 4 * widest.max(pairs * pair_width) as u64;
+        let by_size = usize::try_from(caps.max_binding.min(caps.max_buffer) / bytes).unwrap_or(usize::MAX);
+        by_size.min(caps.max_workgroups as usize / pairs).max(1)
     }
 
     pub(crate) fn new(gpu: &Gpu, config: &Config, batch: usize) -> Result<Self> {
@@ -100,6 +122,7 @@ impl Activations {
                 Some(Operand::new(gpu, batch, operand_width(config))?)
             },
             bytes: Bytes::new(gpu, operand_width(config).next_multiple_of(BLOCK))?,
+            experts: ExpertActivations::new(gpu, config, batch)?,
             final_normed: tensor("final norm", head_rows(batch), config.d_model, Elem::F32)?,
             logits: tensor("logits", head_rows(batch), config.vocab_size, Elem::F32)?,
         })

@@ -6,7 +6,7 @@
 
 use qwgpu_runtime::DType;
 
-use crate::{Error, Result};
+use crate::Result;
 
 mod fields;
 mod generation;
@@ -96,7 +96,7 @@ pub struct Yarn {
 /// The mixture-of-experts part of a configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moe {
-    /// Routed experts per sparse layer (`num_experts`).
+    /// Routed experts per sparse layer (`num_experts`), 256 at most.
     pub n_experts: usize,
     /// Experts chosen for a token (`num_experts_per_tok`).
     pub n_experts_per_token: usize,
@@ -112,23 +112,15 @@ pub struct Moe {
 
 impl Config {
     /// The names that [`Config::preset`] knows.
-    pub const PRESETS: [&str; 4] = ["0.5b", "1.5b", "7b", "72b"];
+    pub const PRESETS: [&str; 5] = ["0.5b", "1.5b", "7b", "57b-a14b", "72b"];
 
     /// Reads and validates the text of a `config.json`, in the spellings of transformers 4 and 5.
     ///
     /// # Errors
-    /// [`Error::Json`] when the text is no JSON object; [`Error::Config`] naming the field, its value and what would be
-    /// accepted, for anything missing, out of range, contradictory or not supported.
+    /// [`Error::Json`](crate::Error::Json) when the text is no JSON object; [`Error::Config`](crate::Error::Config) naming the field, its
+    /// value and what would be accepted, for anything missing, out of range, contradictory or not supported.
     pub fn from_json(text: &str) -> Result<Self> {
-        let config = read::config(text)?;
-        if config.model_type == ModelType::Qwen2Moe {
-            return Err(Error::config(
-                "model_type",
-                "\"qwen2_moe\"",
-                "mixture-of-experts models are not supported yet; use a dense Qwen2 checkpoint",
-            ));
-        }
-        Ok(config)
+        read::config(text)
     }
 
     /// The published shape called `name` (one of [`Config::PRESETS`]), as the base of a model with random weights.
@@ -139,12 +131,26 @@ impl Config {
             "0.5b" => (896, 4864, 24, 14, 2, 64, 151_936, true),
             "1.5b" => (1536, 8960, 28, 12, 2, 128, 151_936, true),
             "7b" => (3584, 18_944, 28, 28, 4, 128, 152_064, false),
+            // no layer is dense; the width is its config's all the same
+            "57b-a14b" => (3584, 18_944, 28, 28, 4, 128, 151_936, false),
             "72b" => (8192, 29_568, 80, 64, 8, 128, 152_064, false),
             _ => return None,
         };
+        let moe = (name == "57b-a14b").then(|| Moe {
+            n_experts: 64,
+            n_experts_per_token: 8,
+            d_ff_expert: 2560,
+            d_ff_shared: 20_480,
+            norm_topk: false,
+            sparse: vec![true; n_layers],
+        });
+        let (model_type, architecture) = match &moe {
+            None => (ModelType::Qwen2, "Qwen2ForCausalLM"),
+            Some(_) => (ModelType::Qwen2Moe, "Qwen2MoeForCausalLM"),
+        };
         Some(Self {
-            model_type: ModelType::Qwen2,
-            architecture: "Qwen2ForCausalLM".into(),
+            model_type,
+            architecture: architecture.into(),
             d_model,
             d_ff,
             n_layers,
@@ -157,7 +163,7 @@ impl Config {
             max_position_embeddings: 131_072,
             tie_word_embeddings: tied,
             windows: vec![None; n_layers],
-            moe: None,
+            moe,
             dtype: Some(DType::BF16),
             eos_token_ids: vec![151_643],
         })
@@ -191,21 +197,72 @@ impl Config {
         }
     }
 
+    /// The experts of a layer; `None` where it is dense.
+    #[must_use]
+    pub fn experts(&self, layer: usize) -> Option<&Moe> {
+        self.moe.as_ref().filter(|moe| moe.sparse[layer])
+    }
+
+    /// Whether any layer has the dense feed-forward network.
+    #[must_use]
+    pub fn has_dense_layers(&self) -> bool {
+        (0..self.n_layers).any(|layer| self.experts(layer).is_none())
+    }
+
     /// Parameters of the model, a tied head counted once.
     #[must_use]
     pub fn n_parameters(&self) -> u64 {
-        let [d, q, kv, vocab] = [self.d_model, self.q_width(), self.kv_width(), self.vocab_size].map(|n| n as u64);
+        self.count(|moe| moe.n_experts) + self.n_vocabulary_parameters()
+    }
+
+    /// The same without the experts that a token is not sent to: what the A in 57B-A14B counts.
+    #[must_use]
+    pub fn n_active_parameters(&self) -> u64 {
+        self.count(|moe| moe.n_experts_per_token) + self.n_vocabulary_parameters()
+    }
+
+    /// Parameters that a step of one token reads: the active ones, but of an embedding that is not the head too just one row.
+    #[must_use]
+    pub fn n_parameters_per_token(&self) -> u64 {
+        self.count(|moe| moe.n_experts_per_token) + (self.vocab_size * self.d_model) as u64
+    }
+
+    /// Embedding and head.
+    fn n_vocabulary_parameters(&self) -> u64 {
+        let matrices = if self.tie_word_embeddings { 1 } else { 2 };
+        matrices * (self.vocab_size * self.d_model) as u64
+    }
+
+    /// All parameters but embedding and head, with so many routed experts in each sparse layer.
+    fn count(&self, n_experts: impl Fn(&Moe) -> usize) -> u64 {
+        let [d, q, kv] = [self.d_model, self.q_width(), self.kv_width()].map(|n| n as u64);
         let ffn = |width: usize| 3 * d * width as u64;
         let attention = d * (q + 2 * kv) + (q + 2 * kv) + q * d;
-        let feed_forward = |layer: usize| match &self.moe {
-            Some(moe) if moe.sparse[layer] => {
-                let n_experts = moe.n_experts as u64;
-                n_experts * ffn(moe.d_ff_expert) + d * n_experts + ffn(moe.d_ff_shared) + d
-            }
-            _ => ffn(self.d_ff),
+        let feed_forward = |layer: usize| match self.experts(layer) {
+            Some(moe) => n_experts(moe) as u64 * ffn(moe.d_ff_expert) + d * moe.n_experts as u64 + ffn(moe.d_ff_shared) + d,
+            None => ffn(self.d_ff),
         };
-        let layers: u64 = (0..self.n_layers).map(|layer| 2 * d + attention + feed_forward(layer)).sum();
-        let heads = if self.tie_word_embeddings { 1 } else { 2 };
-        heads * vocab * d + layers + d
+        (0..self.n_layers).map(|layer| 2 * d + attention + feed_forward(layer)).sum::<u64>() + d
+    }
+}
+
+impl Moe {
+    /// Slices of a routed expert's width that the shared expert is cut into, the last one padded with zeros: a SwiGLU network of width m f
+    /// is the sum of m networks of width f, and so the shared expert is a few more experts that every token uses.
+    #[must_use]
+    pub const fn n_shared(&self) -> usize {
+        self.d_ff_shared.div_ceil(self.d_ff_expert)
+    }
+
+    /// Experts of a layer, the shared one's slices last.
+    #[must_use]
+    pub const fn n_stacked(&self) -> usize {
+        self.n_experts + self.n_shared()
+    }
+
+    /// Experts that a token uses, the shared one's slices last.
+    #[must_use]
+    pub const fn n_slots(&self) -> usize {
+        self.n_experts_per_token + self.n_shared()
     }
 }

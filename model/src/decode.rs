@@ -1,23 +1,32 @@
-//! One token's step through the layers: the forward pass of [`crate::qwen2`] in six dispatches a layer instead of eleven.
+//! One token's step through the layers: the forward pass of [`crate::qwen2`] in six dispatches a layer instead of eleven, seven where it has
+//! experts.
 //!
 //! What lies between two products is part of one of them: the norms and the rotation cost nothing beside reading the weights, but a
 //! dispatch of their own each costs a GPU about two microseconds of waiting, which is most of a small model's time. The steps are the
 //! same, and so are the taps, but for what never leaves a kernel: `input_norm`, `qkv`, `post_norm` and `gate_up`.
 
 use qwgpu_runtime::{
-    Pass, Tensor,
+    Matrix, Pass, Tensor,
     kernels::{attention::Plan, norm_qkv_rope::Projection},
 };
 
-use crate::{Result, qwen2::Forward, weights::LayerWeights};
+use crate::{
+    Result,
+    qwen2::Forward,
+    weights::{Dense, FeedForward, LayerWeights},
+};
 
 impl Forward<'_> {
     /// Whether the kernels of a step take these weights: they join rows from far apart, which one binding has to hold. Large quantised
     /// matrices gain more from integer dot products, which those kernels do not have.
     pub(crate) fn can_step(&self) -> bool {
         let mut layers = self.weights.layers.iter();
-        let dot = |weights| self.kernels.matmul.takes_bytes(weights);
-        layers.all(|layer| layer.qkv.is_whole() && layer.gate_up.is_whole() && !dot(&layer.gate_up))
+        let dot = |weights: &Matrix| self.kernels.matmul.takes_bytes(weights);
+        let feed_forward = |layer: &LayerWeights| match &layer.feed_forward {
+            FeedForward::Dense(w) => w.gate_up.is_whole() && !dot(&w.gate_up),
+            FeedForward::Sparse(_) => true,
+        };
+        layers.all(|layer| layer.qkv.is_whole() && feed_forward(layer))
     }
 
     /// As [`Forward::layers`], for one token.
@@ -30,7 +39,10 @@ impl Forward<'_> {
         p.tap(0, "hidden", &x)?;
         for (i, layer) in self.weights.layers.iter().enumerate() {
             self.step_attention(p, i, layer, &x, plan)?;
-            self.step_feed_forward(p, i, layer, &x)?;
+            match &layer.feed_forward {
+                FeedForward::Dense(w) => self.step_feed_forward(p, i, &layer.post_norm, w, &x)?,
+                FeedForward::Sparse(w) => self.step_mixture(p, i, &layer.post_norm, w, &x)?,
+            }
             p.tap(i + 1, "hidden", &x)?;
         }
         Ok(())
@@ -54,11 +66,11 @@ impl Forward<'_> {
     }
 
     /// `x += down(silu(gate(norm(x))) * up(norm(x)))`
-    fn step_feed_forward(&self, p: &mut Pass<'_>, i: usize, w: &LayerWeights, x: &Tensor) -> Result<()> {
+    fn step_feed_forward(&self, p: &mut Pass<'_>, i: usize, norm: &Tensor, w: &Dense, x: &Tensor) -> Result<()> {
         let a = self.activations;
         let hidden = a.hidden.narrow(1);
         let eps = self.config.rms_norm_eps;
-        self.kernels.norm_gate_up.dispatch(p, &w.gate_up, x, &w.post_norm, eps, &hidden); // [1, d_ff]
+        self.kernels.norm_gate_up.dispatch(p, &w.gate_up, x, norm, eps, &hidden); // [1, d_ff]
         p.tap(i, "swiglu", &hidden)?;
         self.kernels.matmul.dispatch(p, &a.residual(&w.down, &hidden, x)); // [1, d_model]
         Ok(())

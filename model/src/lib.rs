@@ -40,6 +40,7 @@ pub mod error;
 mod generate;
 mod kv_cache;
 mod load;
+mod moe;
 mod plan;
 mod qwen2;
 pub mod rope;

@@ -12,6 +12,7 @@ use qwgpu_runtime::{
 
 use crate::{
     Error, Result,
+    activations::Activations,
     chat::ChatTemplate,
     checkpoint::Checkpoint,
     config::{Config, GenerationConfig},
@@ -33,7 +34,7 @@ pub struct LoadOptions {
     pub kv: Option<Elem>,
     /// Tokens that a session can hold; `None` takes the model's maximum, 4,096 at most.
     pub ctx: Option<usize>,
-    /// Rows of one prefill step.
+    /// Rows of one prefill step; fewer where the adapter cannot bind so large an intermediate.
     pub batch: usize,
 }
 
@@ -120,7 +121,7 @@ impl Settings {
             dtype: options.dtype.or(config.dtype).unwrap_or(DType::BF16),
             kv,
             ctx,
-            batch: options.batch.min(ctx),
+            batch: options.batch.min(ctx).min(Activations::max_batch(gpu.caps(), config)),
         };
         if options.dtype.is_none() {
             return Ok(settings.fitting(gpu, config));
@@ -147,8 +148,10 @@ impl Settings {
 }
 
 /// Row lengths of a model's matrices.
-fn columns(config: &Config) -> [usize; 3] {
-    [config.d_model, config.q_width(), config.d_ff]
+fn columns(config: &Config) -> Vec<usize> {
+    let dense = config.has_dense_layers().then_some(config.d_ff);
+    let experts = config.moe.as_ref().map(|moe| moe.d_ff_expert);
+    [config.d_model, config.q_width()].into_iter().chain(dense).chain(experts).collect()
 }
 
 impl Model {
@@ -330,6 +333,7 @@ fn kernels(gpu: &Gpu, config: &Config, settings: Settings) -> Result<Kernels> {
         head_dim: config.head_dim,
         group_size: config.group_size(),
         kv: settings.kv,
+        experts: (0..config.n_layers).any(|layer| config.experts(layer).is_some()),
     };
     Ok(Kernels::new(gpu, &options)?)
 }

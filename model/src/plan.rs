@@ -16,15 +16,11 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// The plan of a dense model with weights in `dtype`, a KV cache of `ctx` positions in `kv`, and batches of `batch` rows.
+    /// The plan of a model with weights in `dtype`, a KV cache of `ctx` positions in `kv`, and batches of `batch` rows.
     #[must_use]
     pub fn new(config: &Config, dtype: DType, kv: Elem, ctx: usize, batch: usize) -> Self {
-        let qkv = config.q_width() + 2 * config.kv_width();
-        let vectors = (config.n_layers * (2 * config.d_model + qkv) + config.d_model) as u64;
-        // a step of one token has the input norm and the bias in one more tensor
-        let joined = (config.n_layers * (config.d_model + qkv)) as u64;
         Self {
-            weights: dtype.row_bytes((config.n_parameters() - vectors) as usize) as u64 + (vectors + joined) * 4,
+            weights: weights(config, dtype),
             kv_cache: KvCache::bytes(config, ctx, kv),
             activations: Activations::bytes(config, batch),
         }
@@ -79,6 +75,27 @@ impl MemoryPlan {
             advice: "use a smaller model, a smaller --ctx, or --dtype q8 or q4".into(),
         })
     }
+}
+
+/// Bytes of all weights: matrices in `dtype`, but routers, norms and biases in f32.
+fn weights(config: &Config, dtype: DType) -> u64 {
+    let (d, q, kv) = (config.d_model, config.q_width(), config.kv_width());
+    let qkv = q + 2 * kv;
+    let vocabulary = if config.tie_word_embeddings { 1 } else { 2 } * config.vocab_size * d;
+    let feed_forward = |layer| match config.experts(layer) {
+        None => (3 * config.d_ff * d, 0),
+        // the shared expert's last slice may be padded
+        Some(moe) => (moe.n_stacked() * 3 * moe.d_ff_expert * d, (moe.n_experts + 1) * d),
+    };
+    // a step of one token has the input norm and the bias in one more tensor
+    let vectors = 2 * d + qkv + (d + qkv);
+    let (mut elements, mut floats) = (vocabulary, d);
+    for layer in 0..config.n_layers {
+        let (matrices, router) = feed_forward(layer);
+        elements += (qkv + q) * d + matrices;
+        floats += vectors + router;
+    }
+    (dtype.row_bytes(elements) + 4 * floats) as u64
 }
 
 /// Linux: `MemAvailable`. Elsewhere unknown.

@@ -1,8 +1,9 @@
 //! Qwen2's forward pass, top to bottom as in the paper (arXiv 2407.10671): embed, decoder layers, final norm, head.
 //!
-//! Pre-norm decoder with grouped-query attention, rotary positions, biases on q, k and v, and SwiGLU. Every line is one kernel and
-//! ends with the shape of what it leaves. A single token takes the same way in fewer dispatches ([`crate::decode`]). The residual stream `x`, norms, softmax and all sums are f32: Qwen2 has activations beyond
-//! f16's range. Taps are free unless the pass records them.
+//! Pre-norm decoder with grouped-query attention, rotary positions, biases on q, k and v, and SwiGLU, once or as a mixture of experts
+//! ([`crate::moe`]). Every line is one kernel and ends with the shape of what it leaves. A single token takes the same way in fewer
+//! dispatches ([`crate::decode`]). The residual stream `x`, norms, softmax and all sums are f32: Qwen2 has activations beyond f16's
+//! range. Taps are free unless the pass records them.
 
 use qwgpu_runtime::{
     Pass, Tensor,
@@ -17,7 +18,7 @@ use crate::{
     activations::Activations,
     config::Config,
     kv_cache::KvCache,
-    weights::{LayerWeights, Weights},
+    weights::{Dense, FeedForward, LayerWeights, Weights},
 };
 
 /// Everything that a forward pass reads and writes.
@@ -43,17 +44,21 @@ impl Forward<'_> {
         p.tap(0, "hidden", &x)?;
         for (i, layer) in self.weights.layers.iter().enumerate() {
             self.attention(p, i, layer, &x, plan)?;
-            self.feed_forward(p, i, layer, &x)?;
+            match &layer.feed_forward {
+                FeedForward::Dense(w) => self.feed_forward(p, i, &layer.post_norm, w, &x)?,
+                FeedForward::Sparse(w) => self.mixture(p, i, &layer.post_norm, w, &x)?,
+            }
             p.tap(i + 1, "hidden", &x)?;
-            p.work(2 * (n_tokens * self.layer_elements()) as u64);
+            p.work(2 * (n_tokens * self.layer_elements(i)) as u64);
         }
         Ok(())
     }
 
-    /// Elements of one layer's matrices: what each token is multiplied with.
-    fn layer_elements(&self) -> usize {
+    /// Elements of a layer's matrices that each token is multiplied with.
+    fn layer_elements(&self, i: usize) -> usize {
         let (c, q) = (self.config, self.config.q_width());
-        c.d_model * (2 * q + 2 * c.kv_width() + 3 * c.d_ff)
+        let d_ff = c.experts(i).map_or(c.d_ff, |moe| moe.n_slots() * moe.d_ff_expert);
+        c.d_model * (2 * q + 2 * c.kv_width() + 3 * d_ff)
     }
 
     /// `x += o(attention(norm(x)))`
@@ -101,11 +106,11 @@ impl Forward<'_> {
     }
 
     /// `x += down(silu(gate(norm(x))) * up(norm(x)))`
-    fn feed_forward(&self, p: &mut Pass<'_>, i: usize, w: &LayerWeights, x: &Tensor) -> Result<()> {
+    fn feed_forward(&self, p: &mut Pass<'_>, i: usize, norm: &Tensor, w: &Dense, x: &Tensor) -> Result<()> {
         let (k, a) = (self.kernels, self.activations);
         let [normed, gate_up, hidden] = [&a.normed, &a.gate_up, &a.hidden].map(|t| t.narrow(x.rows()));
 
-        k.rms_norm.dispatch(p, x, 0, &w.post_norm, self.config.rms_norm_eps, &normed); // [n_tokens, d_model]
+        k.rms_norm.dispatch(p, x, 0, norm, self.config.rms_norm_eps, &normed); // [n_tokens, d_model]
         p.tap(i, "post_norm", &normed)?;
         k.matmul.dispatch(p, &a.product(&w.gate_up, &normed, None, &gate_up)); // [n_tokens, 2 d_ff]
         p.tap(i, "gate_up", &gate_up)?;

@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use qwgpu_runtime::{
-    Pass, Tap, Tensor,
+    Elem, Pass, Tap, Tensor,
     kernels::{
         Row,
         attention::{MAX_SPLIT_ROWS, Plan, n_splits},
@@ -50,7 +50,9 @@ pub struct Trace {
     /// Layer; `n_layers` for the final norm and the head. `hidden` counts the embeddings as 0 and layer i as i + 1.
     pub layer: usize,
     /// `hidden`, `input_norm`, `qkv`, `q_rope`, `k_cache`, `v_cache`, `attn_context`, `attn_residual`, `post_norm`, `gate_up`,
-    /// `swiglu`, `final_norm` or `logits`.
+    /// `swiglu`, `final_norm` or `logits`. In sparse layers, instead of `gate_up` and `swiglu`: `router_logits`, `topk_ids`,
+    /// `topk_weights`, `pairs` (token times slots plus slot, in order of expert), `experts_gate_up`, `experts_swiglu` (both in that
+    /// order), `experts_out` (in order of token and slot). Ids are whole numbers.
     pub name: &'static str,
     /// Tokens (blocks for the caches).
     pub rows: usize,
@@ -182,6 +184,21 @@ impl Session {
         Ok(self.logits_row().read_f32(&self.model.gpu)?)
     }
 
+    /// How often each expert was chosen since the session began, as layer and counts `[n_experts]` for every sparse layer; empty for a dense
+    /// model. Tokens that a generation computed ahead and threw away are counted too.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    pub fn expert_usage(&self) -> Result<Vec<(usize, Vec<u32>)>> {
+        let Some(experts) = &self.activations.experts else {
+            return Ok(Vec::new());
+        };
+        let counts = experts.usage.read_u32(&self.model.gpu)?;
+        let layers = counts.chunks_exact(experts.usage.cols()).enumerate();
+        let sparse = layers.filter(|(layer, _)| self.model.config.experts(*layer).is_some());
+        Ok(sparse.map(|(layer, counts)| (layer, counts.to_vec())).collect())
+    }
+
     /// Appends tokens and hands out the logits of every one, in blocks of rows: first position, then `[n_rows * vocab_size]`.
     ///
     /// # Errors
@@ -241,7 +258,10 @@ impl Session {
         }
         let taps = pass.submit();
         self.advance(ids, false);
-        join(&taps, |tensor| Ok(tensor.read_f32(&model.gpu)?))
+        join(&taps, |tensor| match tensor.elem() {
+            Elem::U32 => Ok(tensor.read_u32(&model.gpu)?.into_iter().map(|id| id as f32).collect()),
+            Elem::F32 | Elem::F16 => Ok(tensor.read_f32(&model.gpu)?),
+        })
     }
 
     /// Records all layers for a batch that continues the sequence.

@@ -1,6 +1,8 @@
 //! The tokenizer and the chat template against the reference: every case computed with tokenizers and transformers on the real
 //! Qwen2 files, kept under `tests/golden/tokenizer`.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,9 +11,21 @@ use qwgpu_model::chat::{ChatTemplate, Message};
 use qwgpu_model::tokenizer::{StreamDecoder, Tokenizer};
 use serde_json::Value;
 
+fn golden_path(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tokenizer").join(file)
+}
+
 fn golden(file: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tokenizer").join(file);
+    let path = golden_path(file);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// tokenizer.json, which takes a third of its size compressed.
+fn tokenizer_json() -> String {
+    let file = File::open(golden_path("tokenizer.json.gz")).unwrap();
+    let mut json = String::new();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut json).unwrap();
+    json
 }
 
 /// A file of the reference data that a clone may lack.
@@ -28,7 +42,7 @@ fn shared(file: &str) -> Option<PathBuf> {
 }
 
 fn qwen2() -> Tokenizer {
-    Tokenizer::from_json(&golden("tokenizer.json")).unwrap()
+    Tokenizer::from_json(&tokenizer_json()).unwrap()
 }
 
 fn cases() -> Value {
@@ -140,7 +154,7 @@ fn knows_special_tokens_and_padding_rows() {
 
 #[test]
 fn takes_merges_as_strings_and_as_pairs() {
-    let json = golden("tokenizer.json");
+    let json = tokenizer_json();
     let mut value: Value = serde_json::from_str(&json).unwrap();
     assert!(value["model"]["merges"][0].is_string(), "the golden file has the older form");
     for merge in value["model"]["merges"].as_array_mut().unwrap() {

@@ -125,6 +125,22 @@ impl Tensor {
         Self { rows, ..self.clone() }
     }
 
+    /// The same memory from its start as another shape, in which elements follow each other without a gap.
+    ///
+    /// # Panics
+    /// When there are fewer elements.
+    #[must_use]
+    #[track_caller]
+    pub fn reshape(&self, rows: usize, cols: usize) -> Self {
+        let (wanted, there) = (rows * cols, self.rows * self.cols);
+        assert!(wanted <= there, "reshape: {rows} x {cols} elements of {there}");
+        Self {
+            rows,
+            cols,
+            ..self.clone()
+        }
+    }
+
     /// Overwrites the tensor from its start. Takes effect before any pass that is submitted later.
     ///
     /// # Panics

@@ -8,11 +8,17 @@ mod attention_decode; // few rows, split over the context
 mod attention_merge; // the join of the splits
 mod attention_prefill; // many rows, in tiles
 mod attention_prefill_coop; // the same on matrix units
+mod combine_experts; // weighted sum of experts' outputs
 mod embed; // embedding gather
 mod embed_step; // the same for one token, and its place
+mod experts_down; // one token: the weighted sum of its experts
+mod experts_gate_up; // one token: norm, its experts' gate and up, SwiGLU
 mod fill_random; // random weights
+mod group_experts; // rows of each expert
 mod matmul; // tiled products
 mod matmul_coop; // products on matrix units
+mod matmul_experts; // tiled products with a stack of experts
+mod matmul_experts_coop; // the same on matrix units
 mod matvec; // products of 1 to 8 rows
 mod matvec_dot; // quantised weights times one vector of bytes
 mod norm_gate_up; // one token: norm, gate, up, SwiGLU
@@ -22,6 +28,7 @@ mod penalty; // repetition penalty
 mod quantize; // activations to bytes
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
+mod router; // the choice of experts
 mod sample; // the draw of a token
 mod self_test; // known cases of the optional paths
 mod silu_mul; // SwiGLU's middle

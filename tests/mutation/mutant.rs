@@ -45,7 +45,14 @@ impl File {
 
     /// The kernels that it is part of, those first whose quick cases take least.
     pub(crate) fn kernels(&self) -> Vec<&'static str> {
-        const SLOW: [&str; 5] = ["topk", "matvec", "matmul", "attention_decode", "attention_prefill"];
+        const SLOW: [&str; 6] = [
+            "topk",
+            "matvec",
+            "matmul",
+            "matmul_experts",
+            "attention_decode",
+            "attention_prefill",
+        ];
         let mut stems: Vec<&'static str> = self.variants.iter().map(Variant::stem).collect();
         stems.sort_by_key(|stem| (SLOW.iter().position(|slow| slow == stem).map_or(0, |i| i + 1), *stem));
         stems.dedup();

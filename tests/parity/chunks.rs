@@ -73,6 +73,13 @@ fn same_in_any_chunks() {
 }
 
 #[test]
+fn same_in_any_chunks_with_experts() {
+    // p300 has router calls within 0.002, which rounding may turn
+    let sure: Vec<&str> = crate::moe::CASES.iter().copied().filter(|case| *case != "tiny-moe.p300").collect();
+    check(Arithmetic::F32, &sure);
+}
+
+#[test]
 fn same_in_any_chunks_without_subgroups() {
     // One for each size of heads, and the window; all of them would only take longer.
     check(Arithmetic::Portable, &["tiny-dense-hd128.p24", "tiny-swa.p60"]);

@@ -65,8 +65,8 @@ pub(crate) fn compare(got: &[f32], expected: &[f32], cols: usize) -> Difference 
 /// The largest difference of each stage of the forward pass that this case has golden values for, in the order of execution.
 pub(crate) fn stages(golden: &Golden, traces: &[Trace]) -> Vec<(String, Difference)> {
     let n_layers = golden.checkpoint.config().n_layers;
-    let mut stages = Vec::new();
-    let mut stage = |layer: usize, name: &'static str, expected: Option<Values>| {
+    let mut stages: Vec<(String, Difference)> = Vec::new();
+    let stage = |stages: &mut Vec<_>, layer: usize, name: &'static str, expected: Option<Values>| {
         let Some(expected) = expected else { return };
         let got = rows_of(traces, layer, name);
         let label = if name == "hidden" {
@@ -79,22 +79,77 @@ pub(crate) fn stages(golden: &Golden, traces: &[Trace]) -> Vec<(String, Differen
     };
     for layer in 0..n_layers {
         let traced = |name: &str| golden.tensor(&format!("trace.layer{layer}.{name}"));
-        stage(layer, "hidden", copy(golden.tensor(&format!("hidden.{layer}"))));
-        stage(layer, "input_norm", copy(traced("input_norm")));
-        stage(layer, "qkv", joined(&["q", "k", "v"].map(traced)));
-        stage(layer, "q_rope", copy(traced("q_rope")));
-        stage(layer, "attn_context", copy(traced("attn_context")));
+        stage(&mut stages, layer, "hidden", copy(golden.tensor(&format!("hidden.{layer}"))));
+        stage(&mut stages, layer, "input_norm", copy(traced("input_norm")));
+        stage(&mut stages, layer, "qkv", joined(&["q", "k", "v"].map(traced)));
+        stage(&mut stages, layer, "q_rope", copy(traced("q_rope")));
+        stage(&mut stages, layer, "attn_context", copy(traced("attn_context")));
         stage(
+            &mut stages,
             layer,
             "attn_residual",
             sum(golden.tensor(&format!("hidden.{layer}")), traced("attn_out")),
         );
-        stage(layer, "post_norm", copy(traced("post_norm")));
+        stage(&mut stages, layer, "post_norm", copy(traced("post_norm")));
+        stages.extend(router_stages(golden, traces, layer));
     }
-    stage(n_layers, "hidden", copy(golden.tensor(&format!("hidden.{n_layers}"))));
-    stage(n_layers, "final_norm", copy(golden.tensor("final_norm")));
-    stage(n_layers, "logits", copy(golden.tensor("logits")));
+    stage(&mut stages, n_layers, "hidden", copy(golden.tensor(&format!("hidden.{n_layers}"))));
+    stage(&mut stages, n_layers, "final_norm", copy(golden.tensor("final_norm")));
+    stage(&mut stages, n_layers, "logits", copy(golden.tensor("logits")));
     stages
+}
+
+/// The stages of a mixture of experts. The GPU's rows end with the shared expert's gate, and its outputs are those of each expert.
+fn router_stages(golden: &Golden, traces: &[Trace], layer: usize) -> Vec<(String, Difference)> {
+    let traced = |name: &str| golden.tensor(&format!("trace.layer{layer}.{name}"));
+    let mut stages = Vec::new();
+    let mut stage = |name: &str, got: Vec<f32>, expected: Option<&Values>| {
+        if let Some(expected) = expected {
+            stages.push((format!("layer {layer}, {name}"), compare(&got, &expected.values, expected.cols)));
+        }
+    };
+    let Some(logits) = traces.iter().find(|trace| (trace.layer, trace.name) == (layer, "router_logits")) else {
+        return stages;
+    };
+    let n_experts = logits.cols - 1;
+    stage(
+        "router logits",
+        columns(logits, 0..n_experts),
+        golden.tensor(&format!("router_logits.{layer}")),
+    );
+    let find = |name: &str| traces.iter().find(|trace| (trace.layer, trace.name) == (layer, name));
+    let (Some(ids), Some(factors), Some(out)) = (find("topk_ids"), find("topk_weights"), find("experts_out")) else {
+        panic!("{}: layer {layer} has router logits and no outputs", golden.name)
+    };
+    let k = ids.cols;
+    stage("chosen experts", ids.values.clone(), traced("topk_ids"));
+    stage("weights of experts", columns(factors, 0..k), traced("topk_weights"));
+    stage("gate of the shared expert", columns(factors, k..k + 1), traced("shared_gate"));
+    let n_slots = out.rows / ids.rows;
+    let sum = |slots: std::ops::Range<usize>, weight: &dyn Fn(usize, usize) -> f32| -> Vec<f32> {
+        let value = |t: usize, d: usize| -> f32 {
+            let term = |slot: usize| weight(t, slot) * out.values[(t * n_slots + slot) * out.cols + d];
+            slots.clone().map(term).sum()
+        };
+        (0..ids.rows)
+            .flat_map(|t| (0..out.cols).map(move |d| (t, d)))
+            .map(|(t, d)| value(t, d))
+            .collect()
+    };
+    let factor = |t: usize, slot: usize| factors.values[t * factors.cols + slot];
+    stage("routed experts", sum(0..k, &factor), traced("routed_out"));
+    stage("shared expert", sum(k..n_slots, &|_, _| 1.0), traced("shared_out"));
+    stages
+}
+
+/// Some columns of a trace.
+fn columns(trace: &Trace, columns: std::ops::Range<usize>) -> Vec<f32> {
+    trace
+        .values
+        .chunks_exact(trace.cols)
+        .flat_map(|row| &row[columns.clone()])
+        .copied()
+        .collect()
 }
 
 /// The first stage that is off by more than `tolerance`, relative, and how all of them compare: what a failing test says.

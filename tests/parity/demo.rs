@@ -1,14 +1,15 @@
 //! The embedded demo model says what transformers says with its weights, and reads plain English.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use qwgpu_model::{Model, demo};
+use qwgpu_model::{Model, checkpoint::Checkpoint, demo};
 
 use crate::golden::{ids, read_json, text};
 use crate::support::{Arithmetic, Device, all_logits, generate, greedy, repository, session};
 
 /// How far below the largest logit the golden token's may be: some golden choices were won by less than 0.01.
-const MARGIN: f32 = 0.02;
+pub(crate) const MARGIN: f32 = 0.02;
 
 fn load(device: &Device) -> Arc<Model> {
     let checkpoint = demo::checkpoint().expect("the embedded model");
@@ -27,11 +28,16 @@ pub(crate) fn mean_nll(logits: &[f32], ids: &[u32]) -> f64 {
     all / (ids.len() - 1) as f64
 }
 
-/// Feeds each golden continuation and asks at every position whether its token is the best or as good as the best.
 fn check_goldens(arithmetic: Arithmetic, margin: f32) {
+    let checkpoint = demo::checkpoint().expect("the embedded model");
+    check_goldens_of(&checkpoint, &repository("model/demo/golden.json"), arithmetic, margin);
+}
+
+/// Feeds each golden continuation and asks at every position whether its token is the best or as good as the best.
+pub(crate) fn check_goldens_of(checkpoint: &Checkpoint, goldens: &Path, arithmetic: Arithmetic, margin: f32) {
     let device = Device::open(arithmetic);
-    let model = load(&device);
-    let golden = read_json(&repository("model/demo/golden.json"));
+    let model = device.load(checkpoint, 512);
+    let golden = read_json(goldens);
     let prompts = golden["prompts"].as_array().expect("a list of prompts");
     assert_eq!(prompts.len(), 6);
     let mut worst = 0.0f32;
@@ -61,7 +67,8 @@ fn check_goldens(arithmetic: Arithmetic, margin: f32) {
         }
     }
     println!(
-        "demo, {arithmetic:?} on {}: golden tokens at most {worst:.4} behind the best",
+        "{}, {arithmetic:?} on {}: golden tokens at most {worst:.4} behind the best",
+        checkpoint.name(),
         device.gpu.info().label()
     );
 }

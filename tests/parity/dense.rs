@@ -5,7 +5,7 @@ use crate::golden::Golden;
 use crate::support::{Arithmetic, Device, all_logits, generate, greedy, session};
 
 /// Runs a case and compares hidden states, inner stages and logits of all positions, then the greedy tokens.
-fn check_f32(case: &str, arithmetic: Arithmetic) {
+pub(crate) fn check_f32(case: &str, arithmetic: Arithmetic) {
     let Some(golden) = Golden::open(case) else { return };
     let device = Device::open(arithmetic);
     let model = device.load(&golden.checkpoint, 512);

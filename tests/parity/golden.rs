@@ -117,26 +117,20 @@ pub(crate) fn ids(value: &Value) -> Vec<u32> {
         .collect()
 }
 
-/// All f32 tensors of a file, as rows.
+/// All f32 tensors of a file, as rows, and those of ids (i32) as whole numbers.
 fn read_tensors(path: &Path) -> HashMap<String, Values> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let floats = file.tensors().into_iter().filter(|(_, view)| view.dtype() == Dtype::F32);
-    let rows = floats.map(|(name, view)| {
-        let values = view
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect();
-        (
-            name,
-            Values {
-                cols: view.shape()[1..].iter().product(),
-                values,
-            },
-        )
-    });
-    rows.collect()
+    let mut tensors = HashMap::new();
+    for (name, view) in file.tensors() {
+        let words = view.data().as_chunks::<4>().0.iter();
+        let values = match view.dtype() {
+            Dtype::F32 => words.map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+            Dtype::I32 => words.map(|bytes| i32::from_le_bytes(*bytes) as f32).collect(),
+            _ => continue,
+        };
+        let cols = view.shape()[1..].iter().product();
+        tensors.insert(name, Values { cols, values });
+    }
+    tensors
 }

@@ -12,6 +12,7 @@ mod compare;
 mod demo;
 mod dense;
 mod golden;
+mod moe;
 mod quantised;
 mod sessions;
 mod smollm2;

@@ -6,7 +6,7 @@ use qwgpu_runtime::{
     kernels::{norm_qkv_rope, rms_norm, silu_mul},
 };
 
-use super::{Check, Checked, U, sum_tolerance};
+use super::{Check, Checked, U, sum_tolerance, swiglu_tolerance};
 use crate::{
     Result,
     rope::{attention_factor, inv_freq},
@@ -17,7 +17,7 @@ use crate::{
 type Estimate = (f64, f64);
 
 /// Products with one normalised vector.
-struct Normed<'a> {
+pub(super) struct Normed<'a> {
     x: &'a [f32],
     norm: &'a [f32],
     eps: f32,
@@ -26,12 +26,12 @@ struct Normed<'a> {
 }
 
 impl<'a> Normed<'a> {
-    fn new(x: &'a [f32], norm: &'a [f32], eps: f32) -> Self {
+    pub(super) fn new(x: &'a [f32], norm: &'a [f32], eps: f32) -> Self {
         let values = rms_norm::reference(x, norm, eps);
         Self { x, norm, eps, values }
     }
 
-    fn product(&self, row: &[f32], bias: f32) -> Estimate {
+    pub(super) fn product(&self, row: &[f32], bias: f32) -> Estimate {
         let value = norm_qkv_rope::reference([(row, bias)], self.x, self.norm, self.eps)[0];
         let magnitude: f64 = row.iter().zip(&self.values).map(|(&w, x)| (f64::from(w) * x).abs()).sum();
         // the sum of products and the sum of squares
@@ -82,13 +82,10 @@ impl Check<'_> {
         let mut checked = Checked::new(layer, "swiglu");
         for _ in 0..self.n_samples {
             let d = self.picker.below(out.cols);
-            let (gate, error_gate) = normed.product(&gate_up.read_row(self.gpu, d)?, 0.0);
-            let (up, error_up) = normed.product(&gate_up.read_row(self.gpu, d + out.cols)?, 0.0);
-            let silu = silu_mul::silu(gate);
-            // silu's slope stays below 1.1; exp as in `swiglu`
-            let error = 1.1 * error_gate * (up.abs() + error_up) + silu.abs() * error_up;
-            let tolerance = error + (16.0 + 4.0 * gate.abs()) * U * (silu * up).abs() + 1e-30;
-            checked.compare(Self::row(out, 0)[d], silu * up, tolerance);
+            let gate = normed.product(&gate_up.read_row(self.gpu, d)?, 0.0);
+            let up = normed.product(&gate_up.read_row(self.gpu, d + out.cols)?, 0.0);
+            let expected = silu_mul::silu(gate.0) * up.0;
+            checked.compare(Self::row(out, 0)[d], expected, swiglu_tolerance(gate, up));
         }
         self.checked.push(checked);
         Ok(())

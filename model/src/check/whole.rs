@@ -1,10 +1,10 @@
-//! A whole dense model in plain f64 loops over the weights as they lie on the GPU: the second opinion on the entire forward pass.
+//! A whole model in plain f64 loops over the weights as they lie on the GPU: the second opinion on the entire forward pass.
 
-use std::thread;
+use std::{ops::Range, thread};
 
 use qwgpu_runtime::{
     Gpu, Matrix,
-    kernels::{attention, rms_norm, rope, silu_mul},
+    kernels::{attention, rms_norm, rope, router, silu_mul},
 };
 
 use super::Checked;
@@ -12,7 +12,7 @@ use crate::{
     Error, Model, Result, Session,
     config::Config,
     rope::{attention_factor, inv_freq},
-    weights::LayerWeights,
+    weights::{Experts, FeedForward, LayerWeights},
 };
 
 /// Weight elements that are on the host at once.
@@ -55,14 +55,14 @@ fn forward(model: &Model, ids: &[u32]) -> Result<Vec<f64>> {
     }
     for (i, w) in model.weights.layers.iter().enumerate() {
         attend(gpu, c, i, w, &mut x)?;
-        feed_forward(gpu, c, w, &mut x)?;
+        feed_forward(gpu, c, i, w, &mut x)?;
     }
     let normed = norms(&x[x.len() - 1..], &model.weights.final_norm.read_f32(gpu)?, c);
-    Ok(product(gpu, model.weights.head(), &normed)?.swap_remove(0))
+    Ok(all_rows(gpu, model.weights.head(), &normed)?.swap_remove(0))
 }
 
 fn attend(gpu: &Gpu, c: &Config, i: usize, w: &LayerWeights, x: &mut [Vec<f64>]) -> Result<()> {
-    let mut qkv = product(gpu, &w.qkv, &norms(x, &w.input_norm.read_f32(gpu)?, c))?;
+    let mut qkv = all_rows(gpu, &w.qkv, &norms(x, &w.input_norm.read_f32(gpu)?, c))?;
     let bias = w.qkv_bias.read_f32(gpu)?;
     for row in &mut qkv {
         row.iter_mut().zip(&bias).for_each(|(y, b)| *y += f64::from(*b));
@@ -87,18 +87,61 @@ fn attend(gpu: &Gpu, c: &Config, i: usize, w: &LayerWeights, x: &mut [Vec<f64>])
         }
         context.push(narrow(&row));
     }
-    add(x, &product(gpu, &w.o, &context)?);
+    add(x, &all_rows(gpu, &w.o, &context)?);
     Ok(())
 }
 
-fn feed_forward(gpu: &Gpu, c: &Config, w: &LayerWeights, x: &mut [Vec<f64>]) -> Result<()> {
-    let gate_up = product(gpu, &w.gate_up, &norms(x, &w.post_norm.read_f32(gpu)?, c))?;
-    let hidden = |row: &Vec<f64>| -> Vec<f32> {
+fn feed_forward(gpu: &Gpu, c: &Config, i: usize, w: &LayerWeights, x: &mut [Vec<f64>]) -> Result<()> {
+    let normed = norms(x, &w.post_norm.read_f32(gpu)?, c);
+    match &w.feed_forward {
+        FeedForward::Dense(w) => {
+            let gate_up = product(gpu, &w.gate_up, 0..2 * c.d_ff, &normed)?;
+            add(x, &product(gpu, &w.down, 0..c.d_model, &swiglu(&gate_up))?);
+        }
+        FeedForward::Sparse(w) => mixture(gpu, c, i, w, &normed, x)?,
+    }
+    Ok(())
+}
+
+fn swiglu(gate_up: &[Vec<f64>]) -> Vec<Vec<f32>> {
+    let hidden = |row: &Vec<f64>| {
         let row = narrow(row);
-        (0..c.d_ff).map(|d| silu_mul::reference(row[d], row[d + c.d_ff]) as f32).collect()
+        let (gate, up) = row.split_at(row.len() / 2);
+        gate.iter()
+            .zip(up)
+            .map(|(&gate, &up)| silu_mul::reference(gate, up) as f32)
+            .collect()
     };
-    let hidden: Vec<Vec<f32>> = gate_up.iter().map(hidden).collect();
-    add(x, &product(gpu, &w.down, &hidden)?);
+    gate_up.iter().map(hidden).collect()
+}
+
+/// Each expert in turn, with the tokens that chose it.
+fn mixture(gpu: &Gpu, c: &Config, i: usize, w: &Experts, normed: &[Vec<f32>], x: &mut [Vec<f64>]) -> Result<()> {
+    let moe = c.experts(i).expect("the layer is sparse");
+    let logits = product(gpu, &w.router, 0..moe.n_experts + 1, normed)?;
+    let routed: Vec<_> = logits
+        .iter()
+        .map(|row| router::reference(&narrow(row), moe.n_experts_per_token, moe.norm_topk))
+        .collect();
+    let f = moe.d_ff_expert;
+    for expert in 0..moe.n_stacked() {
+        // token and weight
+        let weight = |t: usize| -> Option<(usize, f64)> {
+            let routed = &routed[t];
+            let slot = match expert < moe.n_experts {
+                true => routed.experts.iter().position(|&id| id as usize == expert)?,
+                false => routed.experts.len(),
+            };
+            Some((t, routed.factors[slot]))
+        };
+        let tokens: Vec<(usize, f64)> = (0..x.len()).filter_map(weight).collect();
+        let inputs: Vec<Vec<f32>> = tokens.iter().map(|&(t, _)| normed[t].clone()).collect();
+        let gate_up = product(gpu, &w.gate_up, expert * 2 * f..(expert + 1) * 2 * f, &inputs)?;
+        let out = product(gpu, &w.down, expert * c.d_model..(expert + 1) * c.d_model, &swiglu(&gate_up))?;
+        for ((t, factor), out) in tokens.into_iter().zip(out) {
+            x[t].iter_mut().zip(out).for_each(|(x, y)| *x += factor * y);
+        }
+    }
     Ok(())
 }
 
@@ -118,14 +161,22 @@ fn add(x: &mut [Vec<f64>], y: &[Vec<f64>]) {
     }
 }
 
-/// `x weights^T`, block by block of rows, on all cores.
-fn product(gpu: &Gpu, weights: &Matrix, x: &[Vec<f32>]) -> Result<Vec<Vec<f64>>> {
+/// The product of all rows of a matrix.
+fn all_rows(gpu: &Gpu, weights: &Matrix, x: &[Vec<f32>]) -> Result<Vec<Vec<f64>>> {
+    product(gpu, weights, 0..weights.rows(), x)
+}
+
+/// `x weights^T` for these rows of the matrix, block by block, on all cores.
+fn product(gpu: &Gpu, weights: &Matrix, rows: Range<usize>, x: &[Vec<f32>]) -> Result<Vec<Vec<f64>>> {
     let cols = weights.cols();
     let block = (BLOCK / cols).max(1);
     let n_threads = thread::available_parallelism().map_or(1, usize::from);
-    let mut out = vec![Vec::with_capacity(weights.rows()); x.len()];
-    for first in (0..weights.rows()).step_by(block) {
-        let rows = weights.read_rows(gpu, first..(first + block).min(weights.rows()))?;
+    let mut out = vec![Vec::with_capacity(rows.len()); x.len()];
+    if x.is_empty() {
+        return Ok(out);
+    }
+    for first in rows.clone().step_by(block) {
+        let rows = weights.read_rows(gpu, first..(first + block).min(rows.end))?;
         let share = (rows.len() / cols).div_ceil(n_threads) * cols;
         let dots = |rows: &[f32]| -> Vec<Vec<f64>> {
             let dot = |x: &Vec<f32>| {

@@ -24,6 +24,8 @@ const MAX_VOCAB: usize = 1 << 20;
 const MAX_POSITIONS: usize = 1 << 24;
 /// Weights are read 16 bytes at a time, which is eight 16-bit elements.
 const WIDTH_STEP: usize = 8;
+/// Most routed experts: the router has one invocation for each.
+const MAX_EXPERTS: usize = 256;
 /// Query heads that one key head can serve: attention kernels keep that many rows of queries together.
 const GROUPS: RangeInclusive<usize> = 1..=16;
 
@@ -66,7 +68,7 @@ fn model_type(fields: &Fields) -> Result<ModelType> {
     match fields.text("model_type")? {
         Some("qwen2") => Ok(ModelType::Qwen2),
         Some("qwen2_moe") => Ok(ModelType::Qwen2Moe),
-        _ => Err(fields.wrong("model_type", "only checkpoints of type qwen2 can be run")),
+        _ => Err(fields.wrong("model_type", "only checkpoints of type qwen2 and qwen2_moe can be run")),
     }
 }
 
@@ -276,7 +278,7 @@ fn windows(fields: &Fields, n_layers: usize) -> Result<Vec<Option<usize>>> {
 }
 
 fn moe(fields: &Fields, n_layers: usize) -> Result<Moe> {
-    let n_experts = fields.need_count("num_experts", 1..=1024)?;
+    let n_experts = fields.need_count("num_experts", 1..=MAX_EXPERTS)?;
     let step = fields.count("decoder_sparse_step", 1..=1000)?.unwrap_or(1);
     let mut sparse: Vec<bool> = (0..n_layers).map(|layer| (layer + 1).is_multiple_of(step)).collect();
     for layer in fields.list("mlp_only_layers")? {

@@ -22,7 +22,7 @@ pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Read, Access::Rea
 
 params! { n_tokens: u32, groups: u32, n_rows: u32, first_out: u32, out_stride: u32, flags: u32 }
 
-const TILE: usize = 64;
+pub(crate) const TILE: usize = 64;
 const ADD_BIAS: u32 = 1;
 const ACCUMULATE: u32 = 2;
 
@@ -81,6 +81,7 @@ impl Product<'_> {
 fn tiled(gpu: &Gpu, dtype: DType) -> Result<Handle> {
     gpu.pipeline(Variant::Matmul {
         weights: weights_format(gpu.caps(), dtype),
+        grouped: false,
     })
 }
 

@@ -61,7 +61,11 @@ impl MatmulCoop {
     pub(crate) fn of(gpu: &Gpu, dtypes: &[DType], grids: &[CoopGrid]) -> Result<Self> {
         let pipeline = |grid: CoopGrid, dtype: DType| {
             let weights = weights_format(gpu.caps(), dtype);
-            gpu.pipeline(Variant::MatmulCoop { weights, grid })
+            gpu.pipeline(Variant::MatmulCoop {
+                weights,
+                grid,
+                grouped: false,
+            })
         };
         let compile = |&grid: &CoopGrid| Ok((grid, PerDType::new(dtypes, |dtype| pipeline(grid, dtype))?));
         Ok(Self {

@@ -29,11 +29,17 @@ pub mod attention_decode;
 pub mod attention_merge;
 pub mod attention_prefill;
 pub mod attention_prefill_coop;
+pub mod combine_experts;
 pub mod embed;
 pub mod embed_step;
+pub mod experts_down;
+pub mod experts_gate_up;
 pub mod fill_random;
+pub mod group_experts;
 pub mod matmul;
 pub mod matmul_coop;
+pub mod matmul_experts;
+mod matmul_experts_coop;
 pub mod matvec;
 pub mod matvec_dot;
 pub mod norm_gate_up;
@@ -43,9 +49,11 @@ pub mod penalty;
 pub mod quantize;
 pub mod rms_norm;
 pub mod rope;
+pub mod router;
 pub mod sample;
 pub mod share;
 pub mod silu_mul;
+mod slots;
 pub mod to_f16;
 pub mod topk;
 
@@ -67,10 +75,17 @@ const fn own_bindings(variant: &Variant) -> &'static [Access] {
         Variant::Matvec { .. } => matvec::BINDINGS,
         Variant::NormQkvRope { .. } => norm_qkv_rope::BINDINGS,
         Variant::NormGateUp { .. } => norm_gate_up::BINDINGS,
+        Variant::Router { .. } => router::BINDINGS,
+        Variant::ExpertsGateUp { .. } => experts_gate_up::BINDINGS,
+        Variant::ExpertsDown { .. } => experts_down::BINDINGS,
         Variant::MatvecDot { .. } => matvec_dot::BINDINGS,
         Variant::Quantize => quantize::BINDINGS,
-        Variant::Matmul { .. } => matmul::BINDINGS,
-        Variant::MatmulCoop { .. } => matmul_coop::BINDINGS,
+        Variant::Matmul { grouped: false, .. } => matmul::BINDINGS,
+        Variant::MatmulCoop { grouped: false, .. } => matmul_coop::BINDINGS,
+        Variant::Matmul { grouped: true, .. } => matmul_experts::BINDINGS,
+        Variant::MatmulCoop { grouped: true, .. } => matmul_experts_coop::BINDINGS,
+        Variant::GroupExperts => group_experts::BINDINGS,
+        Variant::CombineExperts => combine_experts::BINDINGS,
         Variant::ToF16 => to_f16::BINDINGS,
         Variant::Rope { .. } => rope::BINDINGS,
         Variant::AttentionPrefill { .. } => attention_prefill::BINDINGS,
@@ -161,9 +176,41 @@ pub struct KernelOptions {
     pub group_size: usize,
     /// Storage of the KV cache.
     pub kv: Elem,
+    /// Whether any layer is a mixture of experts.
+    pub experts: bool,
 }
 
-/// Every kernel of a dense model, compiled.
+/// What a mixture of experts needs beside the others, compiled.
+#[derive(Debug)]
+pub struct Experts {
+    /// Which experts a token goes to.
+    pub router: router::Router,
+    /// Norm, gate and up, SwiGLU of one token.
+    pub gate_up: experts_gate_up::ExpertsGateUp,
+    /// Down and the weighted sum of one token.
+    pub down: experts_down::ExpertsDown,
+    /// Pairs of token and expert in order of expert.
+    pub group: group_experts::GroupExperts,
+    /// Products of such pairs.
+    pub product: matmul_experts::MatmulExperts,
+    /// The weighted sum of many tokens.
+    pub combine: combine_experts::CombineExperts,
+}
+
+impl Experts {
+    fn declare(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
+        Ok(Self {
+            router: router::Router::new(gpu)?,
+            gate_up: experts_gate_up::ExpertsGateUp::new(gpu, dtypes)?,
+            down: experts_down::ExpertsDown::new(gpu, dtypes)?,
+            group: group_experts::GroupExperts::new(gpu)?,
+            product: matmul_experts::MatmulExperts::new(gpu, dtypes)?,
+            combine: combine_experts::CombineExperts::new(gpu)?,
+        })
+    }
+}
+
+/// Every kernel of a model, compiled.
 #[derive(Debug)]
 pub struct Kernels {
     /// Embedding gather.
@@ -192,6 +239,8 @@ pub struct Kernels {
     pub sample: sample::Sample,
     /// Repetition penalty.
     pub penalty: penalty::Penalty,
+    /// Those of a mixture of experts.
+    pub experts: Option<Experts>,
 }
 
 impl Kernels {
@@ -219,6 +268,7 @@ impl Kernels {
             topk: topk::Topk::new(gpu)?,
             sample: sample::Sample::new(gpu)?,
             penalty: penalty::Penalty::new(gpu)?,
+            experts: options.experts.then(|| Experts::declare(gpu, &options.dtypes)).transpose()?,
         })
     }
 }

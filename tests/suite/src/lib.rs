@@ -18,6 +18,7 @@ mod guard;
 mod mode;
 mod plan;
 mod report;
+mod routing;
 mod rows;
 mod run;
 mod select;

@@ -72,10 +72,15 @@ pub(super) fn random(gpu: &Arc<Gpu>, rows: usize, cols: usize, elem: Elem) -> Re
 
 /// Random weights, made on the GPU.
 pub(super) fn weights(gpu: &Gpu, copies: usize, rows: usize, cols: usize, dtype: DType) -> Result<Vec<Matrix>> {
+    stacks(gpu, copies, [rows, 1, cols], dtype)
+}
+
+/// Stacks of `n` matrices `[rows_each, cols]`, random, made on the GPU.
+pub(super) fn stacks(gpu: &Gpu, copies: usize, [n, rows_each, cols]: [usize; 3], dtype: DType) -> Result<Vec<Matrix>> {
     let fill = FillRandom::new(gpu)?;
     let mut pass = Pass::new(gpu);
     let matrix = |i: usize| -> Result<Matrix> {
-        let matrix = Matrix::new(gpu, "weights", rows, cols, dtype)?;
+        let matrix = Matrix::stack(gpu, "weights", n, rows_each, cols, dtype)?;
         fill.dispatch(&mut pass, &matrix, i as u32, 0.03);
         Ok(matrix)
     };

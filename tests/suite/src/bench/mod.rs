@@ -11,12 +11,19 @@ mod attention_merge;
 mod attention_prefill;
 mod attention_prefill_coop;
 mod ceilings;
+mod combine_experts;
 mod data;
 mod embed;
 mod embed_step;
+mod experts;
+mod experts_down;
+mod experts_gate_up;
 mod fill_random;
+mod group_experts;
 mod matmul;
 mod matmul_coop;
+mod matmul_experts;
+mod matmul_experts_coop;
 mod matvec;
 mod matvec_dot;
 mod norm_gate_up;
@@ -25,6 +32,7 @@ mod penalty;
 mod quantize;
 mod rms_norm;
 mod rope;
+mod router;
 mod runner;
 mod sample;
 mod shapes;
@@ -96,17 +104,23 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 22] = [
+pub const KERNELS: [&str; 29] = [
     "argmax",
     "attention_decode",
     "attention_merge",
     "attention_prefill",
     "attention_prefill_coop",
+    "combine_experts",
     "embed",
     "embed_step",
+    "experts_down",
+    "experts_gate_up",
     "fill_random",
+    "group_experts",
     "matmul",
     "matmul_coop",
+    "matmul_experts",
+    "matmul_experts_coop",
     "matvec",
     "norm_gate_up",
     "norm_qkv_rope",
@@ -115,6 +129,7 @@ pub const KERNELS: [&str; 22] = [
     "quantize",
     "rms_norm",
     "rope",
+    "router",
     "sample",
     "silu_mul",
     "to_f16",
@@ -133,11 +148,17 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "attention_merge" => attention_merge::cases(gpu),
         "attention_prefill" => attention_prefill::cases(gpu),
         "attention_prefill_coop" => attention_prefill_coop::cases(gpu),
+        "combine_experts" => combine_experts::cases(gpu),
         "embed" => embed::cases(gpu),
         "embed_step" => embed_step::cases(gpu),
+        "experts_down" => experts_down::cases(gpu),
+        "experts_gate_up" => experts_gate_up::cases(gpu),
         "fill_random" => fill_random::cases(gpu),
+        "group_experts" => group_experts::cases(gpu),
         "matmul" => matmul::cases(gpu),
         "matmul_coop" => matmul_coop::cases(gpu),
+        "matmul_experts" => matmul_experts::cases(gpu),
+        "matmul_experts_coop" => matmul_experts_coop::cases(gpu),
         "matvec" => matvec::cases(gpu),
         "norm_gate_up" => norm_gate_up::cases(gpu),
         "norm_qkv_rope" => norm_qkv_rope::cases(gpu),
@@ -146,6 +167,7 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "quantize" => quantize::cases(gpu),
         "rms_norm" => rms_norm::cases(gpu),
         "rope" => rope::cases(gpu),
+        "router" => router::cases(gpu),
         "sample" => sample::cases(),
         "silu_mul" => silu_mul::cases(gpu),
         "to_f16" => to_f16::cases(gpu),

@@ -53,6 +53,54 @@ impl Shape {
     }
 }
 
+/// What decides the shapes of the kernels for a mixture of experts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Experts {
+    pub(super) name: &'static str,
+    pub(super) d_model: usize,
+    /// Inner width of one expert, and of one slice of the shared one.
+    pub(super) d_ff: usize,
+    pub(super) n_experts: usize,
+    /// Experts that a token chooses.
+    pub(super) k: usize,
+    /// Slices of the shared one.
+    pub(super) n_shared: usize,
+}
+
+impl Experts {
+    pub(super) const fn n_stack(&self) -> usize {
+        self.n_experts + self.n_shared
+    }
+
+    pub(super) const fn n_slots(&self) -> usize {
+        self.k + self.n_shared
+    }
+}
+
+const A14B: Experts = Experts {
+    name: "57B-A14B",
+    d_model: 3584,
+    d_ff: 2560,
+    n_experts: 64,
+    k: 8,
+    n_shared: 8,
+};
+
+/// The model with experts to measure, or what a CPU driver gets through of it.
+pub(super) fn experts(gpu: &Gpu) -> Experts {
+    if gpu.caps().cpu {
+        return Experts {
+            d_model: 896,
+            d_ff: 128,
+            n_experts: 16,
+            k: 2,
+            n_shared: 2,
+            ..A14B
+        };
+    }
+    A14B
+}
+
 /// The models to measure; a CPU driver would take minutes over the larger ones.
 pub(super) fn models(gpu: &Gpu) -> Vec<Shape> {
     if gpu.caps().cpu { vec![B0_5] } else { vec![B0_5, B7, B72] }

@@ -3,11 +3,18 @@
 mod argmax;
 mod attention;
 mod attention_merge;
+mod combine_experts;
 mod embed;
 mod embed_step;
+mod experts_down;
+mod experts_gate_up;
 mod fill_random;
+mod group_experts;
+mod grouped;
 mod matmul;
 mod matmul_coop;
+mod matmul_experts;
+mod matmul_experts_coop;
 mod matvec;
 mod matvec_dot;
 mod model;
@@ -20,9 +27,11 @@ mod places;
 mod product;
 mod rms_norm;
 mod rope;
+mod router;
 mod sample;
 mod self_test;
 mod silu_mul;
+mod slots;
 mod to_f16;
 mod topk;
 
@@ -35,11 +44,17 @@ pub fn all(scale: Scale) -> Vec<Case> {
         argmax::cases(),
         attention::cases(scale),
         attention_merge::cases(),
+        combine_experts::cases(),
         embed::cases(scale),
         embed_step::cases(),
+        experts_down::cases(scale),
+        experts_gate_up::cases(scale),
         fill_random::cases(scale),
+        group_experts::cases(),
         matmul::cases(scale),
         matmul_coop::cases(scale),
+        matmul_experts::cases(scale),
+        matmul_experts_coop::cases(scale),
         matvec::cases(scale),
         matvec_dot::cases(),
         model::cases(),
@@ -48,6 +63,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         penalty::cases(),
         rms_norm::cases(),
         rope::cases(),
+        router::cases(),
         sample::cases(),
         self_test::cases(),
         silu_mul::cases(),

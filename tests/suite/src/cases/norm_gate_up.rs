@@ -151,7 +151,7 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
 }
 
 /// silu(gate) * up, given how far both may be off: silu's slope stays below 1.1.
-fn expected(gate: Expected, up: Expected) -> Expected {
+pub(super) fn expected(gate: Expected, up: Expected) -> Expected {
     let silu = silu_mul::silu(gate.value);
     let value = silu * up.value;
     let relative = compare::exp_error(gate.value.clamp(-80.0, 80.0)) + compare::sum_bound(2, 1.0);

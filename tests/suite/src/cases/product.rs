@@ -183,7 +183,7 @@ impl Shape {
     }
 }
 
-/// Weights on the device with a row of NaN behind them, and the way to know them.
+/// Weights on the device with NaN behind them, and the way to know them.
 pub(super) struct Weights {
     pub(super) matrix: Matrix,
     host: Option<Vec<f32>>,
@@ -192,19 +192,25 @@ pub(super) struct Weights {
 impl Weights {
     pub(super) fn new(gpu: &Gpu, s: &Shape) -> Result<Self, Failure> {
         let whole = Matrix::new(gpu, "weights", s.rows + 1, s.cols, s.dtype)?;
-        let matrix = whole.narrow(s.rows);
-        let poison = vec![f32::NAN; s.cols];
-        whole.write_rows(gpu, s.rows, DType::F32, &narrow(DType::F32, &poison))?;
-        let host = match s.weights {
+        Self::within(gpu, &whole, s.rows, s.weights)
+    }
+
+    /// The first `rows` rows of a matrix, and NaN in the others.
+    pub(super) fn within(gpu: &Gpu, whole: &Matrix, rows: usize, source: Source) -> Result<Self, Failure> {
+        let matrix = whole.narrow(rows);
+        let (cols, dtype) = (whole.cols(), whole.dtype());
+        let poison = vec![f32::NAN; (whole.rows() - rows) * cols];
+        whole.write_rows(gpu, rows, DType::F32, &narrow(DType::F32, &poison))?;
+        let host = match source {
             Source::Host(fill) => {
-                let values = fill::values(fill, 5, s.rows, s.cols);
-                if s.dtype.is_quantised() {
+                let values = fill::values(fill, 5, rows, cols);
+                if dtype.is_quantised() {
                     matrix.write_rows(gpu, 0, DType::F32, &narrow(DType::F32, &values))?;
-                    Some(stored(s.dtype, &values))
+                    Some(stored(dtype, &values))
                 } else {
-                    let bytes = narrow(s.dtype, &values);
-                    matrix.write_rows(gpu, 0, s.dtype, &bytes)?;
-                    Some(widen(s.dtype, &bytes))
+                    let bytes = narrow(dtype, &values);
+                    matrix.write_rows(gpu, 0, dtype, &bytes)?;
+                    Some(widen(dtype, &bytes))
                 }
             }
             Source::Device => {
@@ -251,7 +257,7 @@ pub(super) fn flushes(dtype: DType, row: &[f32], k: usize) -> bool {
 }
 
 /// What one output should be, given what is added to the sum.
-fn expected(dtype: DType, weights: &[f32], x: &[f32], added: &[f32]) -> Expected {
+pub(super) fn expected(dtype: DType, weights: &[f32], x: &[f32], added: &[f32]) -> Expected {
     let mut magnitude: f64 = added.iter().map(|&term| f64::from(term).abs()).sum();
     let mut flushed = 0.0;
     for (k, (&w, &x)) in weights.iter().zip(x).enumerate() {
@@ -269,7 +275,7 @@ fn expected(dtype: DType, weights: &[f32], x: &[f32], added: &[f32]) -> Expected
 
 /// What rounding to f16 explains in one output: half a unit in the last place of each operand, and the smallest subnormal of what lies
 /// below f16's normal range (or all of it, where subnormals are flushed).
-fn halves_bound(weights: &[f32], x: &[f32]) -> f64 {
+pub(super) fn halves_bound(weights: &[f32], x: &[f32]) -> f64 {
     const U: f64 = 1.0 / 2048.0;
     const MIN_NORMAL: f64 = 1.0 / 16384.0;
     let scale = f64::from(to_f16::scale(x));

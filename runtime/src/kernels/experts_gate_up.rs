@@ -1,0 +1,128 @@
+//! The first half of one token's experts in one dispatch: `out[slot] = silu(gate_e n) * (up_e n)` with e the expert of the slot and
+//! `n = x / sqrt(mean(x^2) + eps) * norm`.
+//!
+//! Slots below k are the chosen experts, by rank; the slices of the shared expert follow. Shapes: experts
+//! `[(n_experts + n_shared) * 2 f, d_model]` (of each expert gate first, then up), x and norm `[1, d_model]`, chosen u32 `[1, k]`, out
+//! `[k + n_shared, f]`.
+
+use qwgpu_shaders::Variant;
+
+use super::{
+    Handle, PerDType, fold,
+    share::{Forms, Share},
+    slots::Stack,
+    weights_format,
+};
+use crate::{DType, Gpu, Matrix, Pass, Result, Tensor, pipeline::Access};
+
+pub use super::norm_gate_up::reference;
+
+pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
+
+params! {
+    groups: u32, d_ff: u32, k: u32, n_experts: u32, first_expert: u32, n_here: u32, eps: f32, inv_d: f32, grid_x: u32,
+}
+
+/// A row of gate and its row of up.
+const PAIR: u32 = 2;
+
+/// The compiled kernel.
+#[derive(Debug)]
+pub struct ExpertsGateUp {
+    forms: PerDType<Forms>,
+}
+
+/// The operands of a dispatch.
+#[derive(Clone, Copy, Debug)]
+pub struct GateUp<'a> {
+    /// `[(n_experts + n_shared) * 2 f, d_model]`, made by [`Matrix::stack`].
+    pub experts: &'a Matrix,
+    /// Experts that are chosen from.
+    pub n_experts: usize,
+    /// Slices of the shared expert, behind them.
+    pub n_shared: usize,
+    /// The residual stream, `[1, d_model]`.
+    pub x: &'a Tensor,
+    /// Weights of the norm before the experts, `[1, d_model]`.
+    pub norm: &'a Tensor,
+    /// What the norm adds to the mean of the squares.
+    pub eps: f32,
+    /// Ids below n_experts, u32 `[1, k]`.
+    pub chosen: &'a Tensor,
+    /// Receives the result, `[k + n_shared, f]`.
+    pub out: &'a Tensor,
+}
+
+fn pipeline(gpu: &Gpu, dtype: DType, share: Share) -> Result<Handle> {
+    gpu.pipeline(Variant::ExpertsGateUp {
+        weights: weights_format(gpu.caps(), dtype),
+        reduce: share.reduce(gpu.caps()),
+        rows: share.rows,
+    })
+}
+
+impl ExpertsGateUp {
+    /// Compiles it for these weight types.
+    ///
+    /// # Errors
+    /// When a shader does not compile.
+    pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
+        let forms = |dtype| Forms::new(gpu.caps(), PAIR, |share| pipeline(gpu, dtype, share));
+        Ok(Self {
+            forms: PerDType::new(dtypes, forms)?,
+        })
+    }
+
+    /// Compiles one form, whatever suits the adapter: the way tests reach each.
+    ///
+    /// # Errors
+    /// As [`ExpertsGateUp::new`].
+    pub fn with_share(gpu: &Gpu, dtype: DType, share: Share) -> Result<Self> {
+        let forms = |dtype| Ok(Forms::only(share, pipeline(gpu, dtype, share)?));
+        Ok(Self {
+            forms: PerDType::new(&[dtype], forms)?,
+        })
+    }
+
+    /// Computes `out`, once for each part of the stack: the slots whose experts lie there.
+    ///
+    /// # Panics
+    /// When shapes do not fit, or a part of the matrix cuts an expert.
+    #[track_caller]
+    pub fn dispatch(&self, pass: &mut Pass<'_>, g: &GateUp<'_>) {
+        let (d_model, d_ff) = (g.experts.cols(), g.out.cols());
+        let stack = Stack {
+            matrix: g.experts,
+            n_experts: g.n_experts,
+            n_shared: g.n_shared,
+            rows_each: 2 * d_ff,
+        };
+        let n_slots = stack.slots_of("experts_gate_up", g.chosen);
+        assert_eq!(g.out.rows(), n_slots, "experts_gate_up: rows of out");
+        assert_eq!(
+            (g.x.rows(), g.x.cols(), g.norm.cols()),
+            (1, d_model, d_model),
+            "experts_gate_up: shape of x"
+        );
+        let (share, pipeline) = self
+            .forms
+            .get(g.experts.dtype())
+            .of(pass.gpu().caps(), [2 * d_ff * n_slots, d_model]);
+        let [grid_x, grid_y, _] = fold(pass.gpu(), d_ff.div_ceil((share.rows / PAIR) as usize));
+        for here in stack.parts() {
+            let params = Params {
+                groups: (d_model / 8) as u32,
+                d_ff: d_ff as u32,
+                k: g.chosen.cols() as u32,
+                n_experts: g.n_experts as u32,
+                first_expert: here.first_expert,
+                n_here: here.n_here,
+                eps: g.eps,
+                inv_d: 1.0 / d_model as f32,
+                grid_x,
+            };
+            let buffers = here.part.bind(&[&g.x.buffer, &g.norm.buffer, &g.chosen.buffer, &g.out.buffer]);
+            pass.dispatch(pipeline, &buffers, &params, [grid_x, grid_y, n_slots as u32]);
+        }
+    }
+}

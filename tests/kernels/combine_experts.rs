@@ -1,0 +1,6 @@
+//! The weighted sum of what a token's experts have made.
+
+#[test]
+fn cases() {
+    crate::check("combine_experts");
+}

@@ -1,0 +1,6 @@
+//! The tiled product with a stack of experts, at every edge of its tiles.
+
+#[test]
+fn cases() {
+    crate::check("matmul_experts");
+}
