@@ -165,12 +165,21 @@ pub const MATVEC_TOKENS: [u32; 4] = [1, 2, 4, 8];
 /// Invocations of a workgroup that the mat-vec is compiled for; an adapter uses one of them.
 pub const MATVEC_WORKGROUPS: [u32; 2] = [32, 64];
 
-/// Workgroups of products with one token, where more invocations to a row keep more loads under way.
-pub const STEP_WORKGROUPS: [u32; 3] = [64, 128, 256];
-
-/// Rows of the matrix that a workgroup may own in a product with one token: few rows make many workgroups of a small matrix. Kernels
-/// that join two rows take no single one.
-pub const STEP_ROWS: [u32; 3] = [1, 2, 4];
+/// Invocations of a workgroup and rows of the matrix that it owns, in products with one token. More invocations to a row keep more loads
+/// under way, and few rows make many workgroups of a small matrix; a CPU driver has one workgroup a core, and wants few invocations with
+/// many rows. Kernels that join two rows take no single one.
+pub const STEP_SHARES: [(u32, u32); 10] = [
+    (32, 8),
+    (64, 1),
+    (64, 2),
+    (64, 4),
+    (128, 1),
+    (128, 2),
+    (128, 4),
+    (256, 1),
+    (256, 2),
+    (256, 4),
+];
 
 /// Invocations of a workgroup that the mat-vec with integer dot products is compiled for.
 pub const MATVEC_DOT_WORKGROUPS: [u32; 2] = [32, 128];

@@ -16,7 +16,7 @@ use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use forms::{
     CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_DOT_ROWS, MATVEC_DOT_WORKGROUPS, MATVEC_TOKENS, MATVEC_WORKGROUPS, MAX_EXPERTS, MAX_GROUP,
-    MAX_SLOTS, MAX_SPLITS, Peak, Reduce, SCALES_BINDING, STEP_ROWS, STEP_WORKGROUPS, Weights, matvec_rows,
+    MAX_SLOTS, MAX_SPLITS, Peak, Reduce, SCALES_BINDING, STEP_SHARES, Weights, matvec_rows,
 };
 pub use probe::{CoopTile, Probe};
 pub use variant::Variant;

@@ -1,7 +1,7 @@
 // The first half of one token's feed-forward: out = silu(gate norm(x)) * (up norm(x)), silu(y) = y / (1 + e^-y).
 //
 // gate and up are stacked, so a workgroup owns N_ROWS / 2 neighbouring rows of gate and the same of up, d_ff rows further on.
-// Header: WORKGROUP, N_ROWS (2 or 4).
+// Header: WORKGROUP, N_ROWS (2, 4 or 8).
 
 struct Params {
     groups: u32, // columns / 8

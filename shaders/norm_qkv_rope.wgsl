@@ -2,7 +2,7 @@
 // into the cache. qkv = W norm(x) + bias, and pair (i, i + head_dim / 2) of each query and key head turns by the token's angle.
 //
 // Both rows of a pair must meet, so a workgroup owns N_ROWS / 2 neighbouring rows of a head's first half and the same of its second.
-// Header: WORKGROUP, N_ROWS (2 or 4), HEAD_DIM, KV_BLOCK.
+// Header: WORKGROUP, N_ROWS (2, 4 or 8), HEAD_DIM, KV_BLOCK.
 
 struct Params {
     groups: u32,     // columns / 8

@@ -46,10 +46,12 @@ impl Variant {
                     all.extend(Reduce::both(workgroup).map(matvec));
                 }
             }
-            for reduce in STEP_WORKGROUPS.into_iter().flat_map(Reduce::both) {
-                for rows in STEP_ROWS {
-                    all.extend(Self::of_a_step(weights, reduce, rows));
-                }
+            for (workgroup, rows) in STEP_SHARES {
+                all.extend(
+                    Reduce::both(workgroup)
+                        .into_iter()
+                        .flat_map(|reduce| Self::of_a_step(weights, reduce, rows)),
+                );
             }
         }
         // the mat-vec of a step is among those of any token count once

@@ -28,7 +28,7 @@ pub enum Variant {
         reduce: Reduce,
         /// One of [`MATVEC_TOKENS`](crate::MATVEC_TOKENS).
         n_tokens: u32,
-        /// Rows of the matrix to a workgroup: [`matvec_rows`](crate::matvec_rows), or for one token one of [`STEP_ROWS`](crate::STEP_ROWS).
+        /// Rows of the matrix to a workgroup: [`matvec_rows`](crate::matvec_rows), or for one token those of [`STEP_SHARES`](crate::STEP_SHARES).
         rows: u32,
     },
     /// One token: RMS norm, q, k and v, rotation and KV-cache write.
@@ -37,7 +37,7 @@ pub enum Variant {
         weights: Weights,
         /// How products are summed.
         reduce: Reduce,
-        /// Rows of the matrix to a workgroup, 2 or 4.
+        /// Rows of the matrix to a workgroup, 2, 4 or 8.
         rows: u32,
         /// Storage of the cache.
         kv: Kv,
@@ -50,7 +50,7 @@ pub enum Variant {
         weights: Weights,
         /// How products are summed.
         reduce: Reduce,
-        /// Rows of the matrix to a workgroup, 2 or 4: half of them of gate.
+        /// Rows of the matrix to a workgroup, 2, 4 or 8: half of them of gate.
         rows: u32,
     },
     /// Norm, logits of all experts, softmax and the choice of each token.

@@ -11,8 +11,9 @@ use crate::{Case, Scale, fill::Fill};
 /// The workgroups that the kernel is compiled for: an adapter's own choice is one of them.
 const WORKGROUPS: [u32; 2] = [32, 64];
 /// Every share of a workgroup for one token, but for those of the workgroups above.
-const SHARES: [Share; 8] = [
+const SHARES: [Share; 9] = [
     share(128, 4),
+    share(32, 8),
     share(64, 2),
     share(128, 1),
     share(256, 4),

@@ -84,7 +84,11 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
             for (j, d_ff) in D_FF.into_iter().enumerate() {
                 let case = Shape::new(share, dtype, [d_ff, COLS[(4 * i + j) % COLS.len()]]).case();
                 // every form for one type of weights
-                cases.push(case.quick(if dtype == DType::BF16 { i < 2 || j == 0 } else { i == 1 && j < 3 }));
+                cases.push(case.quick(if dtype == DType::BF16 {
+                    i < 3 || j == 0
+                } else {
+                    matches!(i, 1 | 2) && j < 3
+                }));
             }
         }
         cases.extend(hard_values(dtype));

@@ -11,10 +11,12 @@ use crate::{
     compare::{self, EPS32, Expected},
 };
 
-/// Every share of a workgroup that kernels with pairs of rows are compiled for; the first is what GPUs use for most matrices.
-pub(super) const SHARES: [Share; 6] = [
+/// Every share of a workgroup that kernels with pairs of rows are compiled for; the first is what GPUs use for most matrices, the third what
+/// CPU drivers use.
+pub(super) const SHARES: [Share; 7] = [
     share(128, 4),
     share(64, 2),
+    share(32, 8),
     share(128, 2),
     share(64, 4),
     share(256, 4),
