@@ -187,6 +187,9 @@ pub const MATVEC_DOT_WORKGROUPS: [u32; 2] = [32, 128];
 /// Rows of the matrix that one of its workgroups owns.
 pub const MATVEC_DOT_ROWS: [u32; 2] = [1, 4];
 
+/// The same where two rows are joined.
+pub const PAIRS_DOT_ROWS: [u32; 2] = [2, 4];
+
 /// Rows of the matrix that one mat-vec workgroup owns at most, for a given token count: register use stays at 8 to 16 sums.
 #[must_use]
 pub const fn matvec_rows(n_tokens: u32) -> u32 {

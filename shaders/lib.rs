@@ -16,7 +16,7 @@ use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use forms::{
     CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_DOT_ROWS, MATVEC_DOT_WORKGROUPS, MATVEC_TOKENS, MATVEC_WORKGROUPS, MAX_EXPERTS, MAX_GROUP,
-    MAX_SLOTS, MAX_SPLITS, Peak, Reduce, SCALES_BINDING, STEP_SHARES, Weights, matvec_rows,
+    MAX_SLOTS, MAX_SPLITS, PAIRS_DOT_ROWS, Peak, Reduce, SCALES_BINDING, STEP_SHARES, Weights, matvec_rows,
 };
 pub use probe::{CoopTile, Probe};
 pub use variant::Variant;
@@ -36,7 +36,9 @@ const FILES: &[(&str, &str)] = files![
     "embed",
     "embed_step",
     "experts_down",
+    "experts_down_dot",
     "experts_gate_up",
+    "experts_gate_up_dot",
     "fill_random",
     "group_experts",
     "matmul",
@@ -44,6 +46,7 @@ const FILES: &[(&str, &str)] = files![
     "matvec",
     "norm_gate_up",
     "norm_qkv_rope",
+    "norm_quantize",
     "matvec_dot",
     "peak_coop",
     "peak_dot",
@@ -82,6 +85,7 @@ const FILES: &[(&str, &str)] = files![
     "shared/rows_dense",
     "shared/rows_grouped",
     "shared/slots",
+    "shared/to_bytes",
     "shared/u64",
     "shared/weight_bf16",
     "shared/weight_f16",

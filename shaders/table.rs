@@ -20,12 +20,12 @@ impl Variant {
         all.extend(Probe::variants());
         all.extend(Peak::ALL.map(Self::Peak));
         for weights in Weights::ALL.into_iter().filter(|weights| weights.has_scales()) {
-            for (workgroup, rows) in MATVEC_DOT_WORKGROUPS
-                .into_iter()
-                .flat_map(|w| MATVEC_DOT_ROWS.map(|rows| (w, rows)))
-            {
-                all.extend(Reduce::both(workgroup).map(|reduce| Self::MatvecDot { weights, reduce, rows }));
-            }
+            all.extend(
+                MATVEC_DOT_WORKGROUPS
+                    .into_iter()
+                    .flat_map(Reduce::both)
+                    .flat_map(|reduce| Self::with_bytes(weights, reduce)),
+            );
         }
         for weights in Weights::ALL {
             all.push(Self::Embed { weights });
@@ -61,6 +61,7 @@ impl Variant {
             all.push(Self::RmsNorm { reduce });
             all.push(Self::Argmax { reduce });
             all.push(Self::Router { reduce });
+            all.push(Self::NormQuantize { reduce });
         }
         for head_dim in HEAD_DIMS {
             all.push(Self::AttentionMerge { head_dim });
@@ -80,6 +81,17 @@ impl Variant {
                 }
             }
         }
+        all
+    }
+
+    /// The products with integer dot products, in every number of rows.
+    fn with_bytes(weights: Weights, reduce: Reduce) -> Vec<Self> {
+        let mut all = Vec::new();
+        for rows in MATVEC_DOT_ROWS {
+            all.push(Self::MatvecDot { weights, reduce, rows });
+            all.push(Self::ExpertsDownDot { weights, reduce, rows });
+        }
+        all.extend(PAIRS_DOT_ROWS.map(|rows| Self::ExpertsGateUpDot { weights, reduce, rows }));
         all
     }
 

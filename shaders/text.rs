@@ -21,6 +21,7 @@ impl Variant {
             Weights::Q8 => "weight_q8",
             Weights::Q4 => "weight_q4",
         };
+        let dot = |weights| if matches!(weights, Weights::Q8) { "dot_q8" } else { "dot_q4" };
         let kv_part = |kv| match kv {
             Kv::F32 => "kv_f32",
             Kv::F16 => "kv_f16",
@@ -39,9 +40,12 @@ impl Variant {
             Self::Router { reduce } => vec![sum(reduce), "order"],
             Self::ExpertsGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows", "slots"],
             Self::ExpertsDown { weights, reduce, .. } => vec![weight(weights), sum(reduce), "slots"],
-            Self::MatvecDot { weights, reduce, .. } => {
-                vec![if weights == Weights::Q8 { "dot_q8" } else { "dot_q4" }, sum(reduce)]
+            Self::MatvecDot { weights, reduce, .. } => vec![dot(weights), sum(reduce)],
+            Self::ExpertsGateUpDot { weights, reduce, .. } | Self::ExpertsDownDot { weights, reduce, .. } => {
+                vec![dot(weights), sum(reduce), "slots"]
             }
+            Self::NormQuantize { reduce } => vec![sum(reduce), "to_bytes"],
+            Self::Quantize => vec!["to_bytes"],
             Self::Matmul { weights, grouped } => vec![weight(weights), rows(grouped)],
             Self::MatmulCoop { weights, grid, grouped } => vec![weight(weights), grid.tile.part(), rows(grouped)],
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => {
@@ -57,7 +61,6 @@ impl Variant {
             | Self::SiluMul
             | Self::FillRandom
             | Self::ToF16
-            | Self::Quantize
             | Self::GroupExperts
             | Self::CombineExperts
             | Self::Peak(_) => vec![],
@@ -67,7 +70,7 @@ impl Variant {
     /// The constants that the header defines.
     pub(crate) fn consts(&self) -> Vec<(&'static str, u32)> {
         match *self {
-            Self::RmsNorm { reduce } => vec![("WORKGROUP", reduce.workgroup), ("N_SUMS", 1)],
+            Self::RmsNorm { reduce } | Self::NormQuantize { reduce } => vec![("WORKGROUP", reduce.workgroup), ("N_SUMS", 1)],
             Self::Argmax { reduce } => vec![("WORKGROUP", reduce.workgroup)],
             Self::Matvec {
                 reduce, n_tokens, rows, ..
@@ -97,13 +100,15 @@ impl Variant {
                 all.push(("MAX_EXPERTS", MAX_EXPERTS));
                 all
             }
-            Self::ExpertsDown { reduce, rows, .. } => vec![
+            Self::ExpertsDown { reduce, rows, .. } | Self::ExpertsDownDot { reduce, rows, .. } => vec![
                 ("WORKGROUP", reduce.workgroup),
                 ("N_ROWS", rows),
                 ("N_SUMS", rows),
                 ("MAX_SLOTS", MAX_SLOTS),
             ],
-            Self::MatvecDot { reduce, rows, .. } => vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows)],
+            Self::MatvecDot { reduce, rows, .. } | Self::ExpertsGateUpDot { reduce, rows, .. } => {
+                vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows)]
+            }
             Self::Rope { head_dim, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
             Self::AttentionPrefill { head_dim, group, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)],
             Self::AttentionDecode {

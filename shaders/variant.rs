@@ -73,7 +73,7 @@ pub enum Variant {
         weights: Weights,
         /// How products are summed.
         reduce: Reduce,
-        /// Rows of each expert to a workgroup, one of [`STEP_ROWS`](crate::STEP_ROWS).
+        /// Rows of each expert to a workgroup, one of those of [`STEP_SHARES`](crate::STEP_SHARES).
         rows: u32,
     },
     /// Quantised matrix times one vector of bytes, with integer dot products.
@@ -85,8 +85,31 @@ pub enum Variant {
         /// One of [`MATVEC_DOT_ROWS`](crate::MATVEC_DOT_ROWS).
         rows: u32,
     },
-    /// Activations to bytes, for [`Variant::MatvecDot`].
+    /// Activations to bytes, for [`Variant::MatvecDot`] and other kernels with integer dot products.
     Quantize,
+    /// One token's RMS norm, to bytes.
+    NormQuantize {
+        /// How squares are summed.
+        reduce: Reduce,
+    },
+    /// [`Variant::ExpertsGateUp`] with quantised weights and x in bytes.
+    ExpertsGateUpDot {
+        /// [`Weights::Q8`] or [`Weights::Q4`].
+        weights: Weights,
+        /// How products are summed.
+        reduce: Reduce,
+        /// One of [`PAIRS_DOT_ROWS`](crate::PAIRS_DOT_ROWS).
+        rows: u32,
+    },
+    /// [`Variant::ExpertsDown`] with quantised weights and hidden activations in bytes.
+    ExpertsDownDot {
+        /// [`Weights::Q8`] or [`Weights::Q4`].
+        weights: Weights,
+        /// How products are summed.
+        reduce: Reduce,
+        /// One of [`MATVEC_DOT_ROWS`](crate::MATVEC_DOT_ROWS).
+        rows: u32,
+    },
     /// Matrix times many vectors.
     Matmul {
         /// Storage of the matrix.
@@ -189,6 +212,9 @@ impl Variant {
             Self::Quantize => "quantize",
             Self::Matmul { grouped: true, .. } => "matmul_experts",
             Self::MatmulCoop { grouped: true, .. } => "matmul_experts_coop",
+            Self::NormQuantize { .. } => "norm_quantize",
+            Self::ExpertsGateUpDot { .. } => "experts_gate_up_dot",
+            Self::ExpertsDownDot { .. } => "experts_down_dot",
             Self::Matmul { .. } => "matmul",
             Self::MatmulCoop { .. } => "matmul_coop",
             Self::GroupExperts => "group_experts",
@@ -237,6 +263,8 @@ impl Variant {
             | Self::ExpertsGateUp { weights, .. }
             | Self::ExpertsDown { weights, .. }
             | Self::Matmul { weights, .. }
+            | Self::ExpertsGateUpDot { weights, .. }
+            | Self::ExpertsDownDot { weights, .. }
             | Self::MatmulCoop { weights, .. } => Some(*weights),
             _ => None,
         }
@@ -285,6 +313,9 @@ impl Variant {
             | Self::Router { reduce }
             | Self::ExpertsGateUp { reduce, .. }
             | Self::ExpertsDown { reduce, .. }
+            | Self::NormQuantize { reduce }
+            | Self::ExpertsGateUpDot { reduce, .. }
+            | Self::ExpertsDownDot { reduce, .. }
             | Self::Argmax { reduce } => reduce.subgroup,
             Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
             Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } => true,

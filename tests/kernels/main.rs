@@ -12,7 +12,9 @@ mod combine_experts; // weighted sum of experts' outputs
 mod embed; // embedding gather
 mod embed_step; // the same for one token, and its place
 mod experts_down; // one token: the weighted sum of its experts
+mod experts_down_dot; // the same with integer dot products
 mod experts_gate_up; // one token: norm, its experts' gate and up, SwiGLU
+mod experts_gate_up_dot; // its experts' gate and up with integer dot products, SwiGLU
 mod fill_random; // random weights
 mod group_experts; // rows of each expert
 mod matmul; // tiled products
@@ -23,6 +25,7 @@ mod matvec; // products of 1 to 8 rows
 mod matvec_dot; // quantised weights times one vector of bytes
 mod norm_gate_up; // one token: norm, gate, up, SwiGLU
 mod norm_qkv_rope; // one token: norm, q, k, v, rotation and cache write
+mod norm_quantize; // one token: norm, to bytes
 mod peak; // the adapter's ceilings
 mod penalty; // repetition penalty
 mod quantize; // activations to bytes

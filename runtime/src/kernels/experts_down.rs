@@ -45,6 +45,28 @@ pub struct Down<'a> {
     pub out: &'a Tensor,
 }
 
+impl<'a> Down<'a> {
+    pub(crate) const fn stack(&self) -> Stack<'a> {
+        Stack {
+            matrix: self.experts,
+            n_experts: self.n_experts,
+            n_shared: self.n_shared,
+            rows_each: self.out.cols(),
+        }
+    }
+
+    /// Panics for `kernel` unless the shapes fit. Gives the number of slots.
+    #[track_caller]
+    pub(crate) fn check(&self, kernel: &str) -> usize {
+        let n_slots = self.stack().slots_of(kernel, self.chosen);
+        let (hidden, d_ff) = (self.hidden, self.experts.cols());
+        assert_eq!((hidden.rows(), hidden.cols()), (n_slots, d_ff), "{kernel}: shape of hidden");
+        let k = self.chosen.cols();
+        assert_eq!((self.factors.cols(), self.out.rows()), (k + 1, 1), "{kernel}: factors, rows of out");
+        n_slots
+    }
+}
+
 fn pipeline(gpu: &Gpu, dtype: DType, share: Share) -> Result<Handle> {
     gpu.pipeline(Variant::ExpertsDown {
         weights: weights_format(gpu.caps(), dtype),
@@ -82,25 +104,16 @@ impl ExpertsDown {
     /// When shapes do not fit, or a part of the matrix cuts an expert.
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, d: &Down<'_>) {
+        let n_slots = d.check("experts_down");
         let (d_model, d_ff) = (d.out.cols(), d.experts.cols());
-        let stack = Stack {
-            matrix: d.experts,
-            n_experts: d.n_experts,
-            n_shared: d.n_shared,
-            rows_each: d_model,
-        };
-        let n_slots = stack.slots_of("experts_down", d.chosen);
-        let k = d.chosen.cols();
-        assert_eq!((d.hidden.rows(), d.hidden.cols()), (n_slots, d_ff), "experts_down: shape of hidden");
-        assert_eq!((d.factors.cols(), d.out.rows()), (k + 1, 1), "experts_down: factors, rows of out");
         let forms = self.forms.get(d.experts.dtype());
         let (share, pipeline) = forms.of(pass.gpu().caps(), [d_model, n_slots * d_ff]);
         let grid = fold(pass.gpu(), d_model.div_ceil(share.rows as usize));
-        for here in stack.parts() {
+        for here in d.stack().parts() {
             let params = Params {
                 groups: (d_ff / 8) as u32,
                 n_slots: n_slots as u32,
-                k: k as u32,
+                k: d.chosen.cols() as u32,
                 n_experts: d.n_experts as u32,
                 first_expert: here.first_expert,
                 n_here: here.n_here,

@@ -53,6 +53,31 @@ pub struct GateUp<'a> {
     pub out: &'a Tensor,
 }
 
+impl<'a> GateUp<'a> {
+    pub(crate) const fn stack(&self) -> Stack<'a> {
+        Stack {
+            matrix: self.experts,
+            n_experts: self.n_experts,
+            n_shared: self.n_shared,
+            rows_each: 2 * self.out.cols(),
+        }
+    }
+
+    /// Panics for `kernel` unless the shapes fit. Gives the number of slots.
+    #[track_caller]
+    pub(crate) fn check(&self, kernel: &str) -> usize {
+        let n_slots = self.stack().slots_of(kernel, self.chosen);
+        let d_model = self.experts.cols();
+        assert_eq!(self.out.rows(), n_slots, "{kernel}: rows of out");
+        assert_eq!(
+            (self.x.rows(), self.x.cols(), self.norm.cols()),
+            (1, d_model, d_model),
+            "{kernel}: shape of x"
+        );
+        n_slots
+    }
+}
+
 fn pipeline(gpu: &Gpu, dtype: DType, share: Share) -> Result<Handle> {
     gpu.pipeline(Variant::ExpertsGateUp {
         weights: weights_format(gpu.caps(), dtype),
@@ -90,26 +115,14 @@ impl ExpertsGateUp {
     /// When shapes do not fit, or a part of the matrix cuts an expert.
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, g: &GateUp<'_>) {
+        let n_slots = g.check("experts_gate_up");
         let (d_model, d_ff) = (g.experts.cols(), g.out.cols());
-        let stack = Stack {
-            matrix: g.experts,
-            n_experts: g.n_experts,
-            n_shared: g.n_shared,
-            rows_each: 2 * d_ff,
-        };
-        let n_slots = stack.slots_of("experts_gate_up", g.chosen);
-        assert_eq!(g.out.rows(), n_slots, "experts_gate_up: rows of out");
-        assert_eq!(
-            (g.x.rows(), g.x.cols(), g.norm.cols()),
-            (1, d_model, d_model),
-            "experts_gate_up: shape of x"
-        );
         let (share, pipeline) = self
             .forms
             .get(g.experts.dtype())
             .of(pass.gpu().caps(), [2 * d_ff * n_slots, d_model]);
         let [grid_x, grid_y, _] = fold(pass.gpu(), d_ff.div_ceil((share.rows / PAIR) as usize));
-        for here in stack.parts() {
+        for here in g.stack().parts() {
             let params = Params {
                 groups: (d_model / 8) as u32,
                 d_ff: d_ff as u32,

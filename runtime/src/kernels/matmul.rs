@@ -11,7 +11,7 @@ use super::{
     matmul_coop::MatmulCoop,
     matvec::{MAX_TOKENS, Matvec},
     matvec_dot::MatvecDot,
-    quantize::{Bytes, Quantize},
+    quantize::{self, Bytes, Quantize},
     share::Share,
     to_f16::Operand,
     weights_format,
@@ -107,10 +107,10 @@ impl Dot {
     /// Elements of a matrix from which the products are worth the dispatch that turns x to bytes.
     const ENOUGH: usize = 8 << 20;
 
-    /// `None` where no weights are quantised or the adapter has no use for it. CPU drivers have no instruction for it.
+    /// `None` where no weights are quantised or the adapter has no use for it.
     fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Option<Self>> {
-        let quantised: Vec<DType> = dtypes.iter().copied().filter(|dtype| dtype.is_quantised()).collect();
-        if quantised.is_empty() || !gpu.caps().dot || gpu.caps().cpu {
+        let quantised: Vec<DType> = dtypes.iter().copied().filter(|&dtype| quantize::pays(gpu.caps(), dtype)).collect();
+        if quantised.is_empty() {
             return Ok(None);
         }
         let (workgroup, rows) = Self::SHARE;

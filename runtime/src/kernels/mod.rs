@@ -33,7 +33,9 @@ pub mod combine_experts;
 pub mod embed;
 pub mod embed_step;
 pub mod experts_down;
+pub mod experts_down_dot;
 pub mod experts_gate_up;
+pub mod experts_gate_up_dot;
 pub mod fill_random;
 pub mod group_experts;
 pub mod matmul;
@@ -44,6 +46,7 @@ pub mod matvec;
 pub mod matvec_dot;
 pub mod norm_gate_up;
 pub mod norm_qkv_rope;
+pub mod norm_quantize;
 pub mod peak;
 pub mod penalty;
 pub mod quantize;
@@ -79,6 +82,9 @@ const fn own_bindings(variant: &Variant) -> &'static [Access] {
         Variant::ExpertsGateUp { .. } => experts_gate_up::BINDINGS,
         Variant::ExpertsDown { .. } => experts_down::BINDINGS,
         Variant::MatvecDot { .. } => matvec_dot::BINDINGS,
+        Variant::NormQuantize { .. } => norm_quantize::BINDINGS,
+        Variant::ExpertsGateUpDot { .. } => experts_gate_up_dot::BINDINGS,
+        Variant::ExpertsDownDot { .. } => experts_down_dot::BINDINGS,
         Variant::Quantize => quantize::BINDINGS,
         Variant::Matmul { grouped: false, .. } => matmul::BINDINGS,
         Variant::MatmulCoop { grouped: false, .. } => matmul_coop::BINDINGS,

@@ -1,17 +1,18 @@
 //! Activations to signed bytes in blocks of 32: `x = d q` with d the largest magnitude of a block over 127.
 //!
-//! Shapes: x `[1, cols]`, bytes u32 `[1, cols / 4]`, block_scales f32 `[cols / 32, 2]`: d, and d times the sum of the block's q.
+//! Shapes: x `[n_rows, cols]`, bytes u32 `[n_rows, cols / 4]`, block_scales f32 `[n_rows * cols / 32, 2]`: d, and d times the sum of the
+//! block's q. Rows follow each other without a gap.
 
 use qwgpu_shaders::Variant;
 
 use super::Handle;
-use crate::{BLOCK, Elem, Gpu, Pass, Result, Tensor, pipeline::Access};
+use crate::{BLOCK, Caps, DType, Elem, Gpu, Pass, Result, Tensor, pipeline::Access};
 
 pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Write, Access::Write];
 
 params! { n_blocks: u32 }
 
-/// Activations as bytes, for at most so many columns as it was made for.
+/// Activations as bytes, for at most so many as it was made for.
 #[derive(Debug)]
 pub struct Bytes {
     pub(crate) bytes: Tensor,
@@ -19,7 +20,7 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// Room for a row of `cols` activations.
+    /// Room for `cols` activations, of a row or of several together.
     ///
     /// # Errors
     /// When the adapter has no memory for it.
@@ -28,6 +29,12 @@ impl Bytes {
             bytes: Tensor::new(gpu, "activation bytes", 1, cols / 4, Elem::U32)?,
             block_scales: Tensor::new(gpu, "activation scales", cols / BLOCK, 2, Elem::F32)?,
         })
+    }
+
+    /// Activations that it has room for.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        4 * self.bytes.cols()
     }
 
     /// The bytes as words, and the two numbers of each block.
@@ -62,16 +69,34 @@ impl Quantize {
     /// When its columns are not a multiple of 32, or more than `out` has room for.
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, x: &Tensor, out: &Bytes) {
+        self.dispatch_rows(pass, &x.narrow(1), out);
+    }
+
+    /// Quantises all rows of x, which follow each other in `out`.
+    ///
+    /// # Panics
+    /// When its columns are not a multiple of 32, or it holds more than `out` has room for.
+    #[track_caller]
+    pub fn dispatch_rows(&self, pass: &mut Pass<'_>, x: &Tensor, out: &Bytes) {
+        let n = x.rows() * x.cols();
         assert!(
-            x.cols().is_multiple_of(BLOCK) && x.cols() / 4 <= out.bytes.cols(),
-            "quantize: {} columns into {}",
+            x.cols().is_multiple_of(BLOCK) && n <= out.room(),
+            "quantize: {} rows of {} columns into {}",
+            x.rows(),
             x.cols(),
-            4 * out.bytes.cols()
+            out.room()
         );
-        let n_blocks = (x.cols() / BLOCK) as u32;
+        let n_blocks = (n / BLOCK) as u32;
         let buffers = [&*x.buffer, &out.bytes.buffer, &out.block_scales.buffer];
         pass.dispatch(&self.pipeline, &buffers, &Params { n_blocks }, [n_blocks.div_ceil(32), 1, 1]);
     }
+}
+
+/// Whether a product of one token with weights of this type is worth turning its activations to bytes. CPU drivers have no instruction
+/// for integer dot products.
+#[must_use]
+pub const fn pays(caps: &Caps, dtype: DType) -> bool {
+    dtype.is_quantised() && caps.dot && !caps.cpu
 }
 
 /// One block of [`reference()`].

@@ -17,7 +17,9 @@ mod embed;
 mod embed_step;
 mod experts;
 mod experts_down;
+mod experts_down_dot;
 mod experts_gate_up;
+mod experts_gate_up_dot;
 mod fill_random;
 mod group_experts;
 mod matmul;
@@ -28,6 +30,7 @@ mod matvec;
 mod matvec_dot;
 mod norm_gate_up;
 mod norm_qkv_rope;
+mod norm_quantize;
 mod penalty;
 mod quantize;
 mod rms_norm;
@@ -104,7 +107,7 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 29] = [
+pub const KERNELS: [&str; 32] = [
     "argmax",
     "attention_decode",
     "attention_merge",
@@ -114,7 +117,9 @@ pub const KERNELS: [&str; 29] = [
     "embed",
     "embed_step",
     "experts_down",
+    "experts_down_dot",
     "experts_gate_up",
+    "experts_gate_up_dot",
     "fill_random",
     "group_experts",
     "matmul",
@@ -124,6 +129,7 @@ pub const KERNELS: [&str; 29] = [
     "matvec",
     "norm_gate_up",
     "norm_qkv_rope",
+    "norm_quantize",
     "matvec_dot",
     "penalty",
     "quantize",
@@ -152,7 +158,9 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "embed" => embed::cases(gpu),
         "embed_step" => embed_step::cases(gpu),
         "experts_down" => experts_down::cases(gpu),
+        "experts_down_dot" => experts_down_dot::cases(gpu),
         "experts_gate_up" => experts_gate_up::cases(gpu),
+        "experts_gate_up_dot" => experts_gate_up_dot::cases(gpu),
         "fill_random" => fill_random::cases(gpu),
         "group_experts" => group_experts::cases(gpu),
         "matmul" => matmul::cases(gpu),
@@ -162,6 +170,7 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "matvec" => matvec::cases(gpu),
         "norm_gate_up" => norm_gate_up::cases(gpu),
         "norm_qkv_rope" => norm_qkv_rope::cases(gpu),
+        "norm_quantize" => norm_quantize::cases(gpu),
         "matvec_dot" => matvec_dot::cases(gpu),
         "penalty" => penalty::cases(),
         "quantize" => quantize::cases(gpu),

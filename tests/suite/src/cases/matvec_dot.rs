@@ -81,8 +81,11 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     for (i, cols) in COLS.into_iter().enumerate() {
-        for x in Fill::ALL {
-            let case = Case::new("quantize", format!("[1, {cols}], x {x}"), move |gpu| check_bytes(gpu, cols, x));
+        for (j, x) in Fill::ALL.into_iter().enumerate() {
+            let n_rows = [1, 3][(i + j) % 2];
+            let case = Case::new("quantize", format!("[{n_rows}, {cols}], x {x}"), move |gpu| {
+                check_bytes(gpu, [n_rows, cols], x)
+            });
             cases.push(case.quick(i % 2 == 0));
         }
     }
@@ -92,6 +95,13 @@ pub(super) fn cases() -> Vec<Case> {
 fn bytes_of(gpu: &Gpu, pass: &mut Pass<'_>, x: &Tensor) -> Result<Bytes, Failure> {
     let bytes = Bytes::new(gpu, x.cols())?;
     Quantize::new(gpu)?.dispatch(pass, x, &bytes);
+    Ok(bytes)
+}
+
+/// All rows of x, one behind the other.
+pub(super) fn bytes_of_rows(gpu: &Gpu, pass: &mut Pass<'_>, x: &Tensor) -> Result<Bytes, Failure> {
+    let bytes = Bytes::new(gpu, x.rows() * x.cols())?;
+    Quantize::new(gpu)?.dispatch_rows(pass, x, &bytes);
     Ok(bytes)
 }
 
@@ -127,8 +137,11 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
     pass.submit();
     let blocks = quantize::reference(&x);
     let expected = values.chunks_exact(s.cols).enumerate().map(|(r, row)| {
-        let (mut value, doubt) = matvec_dot::reference(row, &blocks);
-        let mut magnitude: f64 = row.chunks_exact(BLOCK).zip(&blocks).map(|(row, block)| magnitude(row, block)).sum();
+        let Sum {
+            mut value,
+            mut magnitude,
+            doubt,
+        } = Sum::of(row, &blocks);
         for (added, value_at) in [(has_bias, bias[r]), (accumulate, before[r])] {
             if added {
                 value += f64::from(value_at);
@@ -143,6 +156,24 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
     compare::elements("out", s.rows, &out.read_f32(gpu)?, expected)
 }
 
+/// A product with bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sum {
+    pub(super) value: f64,
+    /// What rounding is relative to.
+    pub(super) magnitude: f64,
+    /// How far ties in the quantisation may take it.
+    pub(super) doubt: f64,
+}
+
+impl Sum {
+    pub(super) fn of(row: &[f32], blocks: &[quantize::Block]) -> Self {
+        let (value, doubt) = matvec_dot::reference(row, blocks);
+        let magnitude = row.chunks_exact(BLOCK).zip(blocks).map(|(row, block)| magnitude(row, block)).sum();
+        Self { value, magnitude, doubt }
+    }
+}
+
 /// What rounding is relative to in one block: q4 takes eight times the sum of the bytes out again, of a grid whose end is 7 steps from 0
 /// at least.
 fn magnitude(row: &[f32], block: &quantize::Block) -> f64 {
@@ -151,17 +182,25 @@ fn magnitude(row: &[f32], block: &quantize::Block) -> f64 {
     block.d * largest * bytes * (1.0 + 16.0 / 7.0)
 }
 
-/// Bytes are exact but where rounding in f32 may go either way.
-fn check_bytes(gpu: &Gpu, cols: usize, x: Fill) -> Checked {
-    let x = fill::values(x, 6, 1, cols);
-    let x_tensor = padded(gpu, 1, cols, &x)?;
+fn check_bytes(gpu: &Gpu, [n_rows, cols]: [usize; 2], x: Fill) -> Checked {
+    let x = fill::values(x, 6, n_rows, cols);
+    let x_tensor = padded(gpu, n_rows, cols, &x)?;
     let mut pass = Pass::new(gpu);
-    let bytes = bytes_of(gpu, &mut pass, &x_tensor)?;
+    let bytes = if n_rows == 1 {
+        bytes_of(gpu, &mut pass, &x_tensor)?
+    } else {
+        bytes_of_rows(gpu, &mut pass, &x_tensor)?
+    };
     pass.submit();
+    compare_bytes(gpu, &bytes, &quantize::reference(&x), 8.0 * EPS32)
+}
+
+/// Bytes are exact but where rounding in f32 may go either way; scales are off by no more than `relative`.
+pub(super) fn compare_bytes(gpu: &Gpu, bytes: &Bytes, blocks: &[quantize::Block], relative: f64) -> Checked {
     let (words, scales) = bytes.read(gpu)?;
     let found: Vec<i8> = words.iter().flat_map(|word| word.to_le_bytes()).map(u8::cast_signed).collect();
     let mut outcome = Outcome::default();
-    for (b, block) in quantize::reference(&x).iter().enumerate() {
+    for (b, block) in blocks.iter().enumerate() {
         let mut q = found[b * BLOCK..][..BLOCK].to_vec();
         let sum: i32 = q.iter().copied().map(i32::from).sum();
         for &k in &block.ties {
@@ -170,7 +209,7 @@ fn check_bytes(gpu: &Gpu, cols: usize, x: Fill) -> Checked {
             }
         }
         outcome = outcome.and(compare::exact(&format!("bytes of block {b}"), BLOCK, &q, &block.q)?);
-        let bound = |value: f64| 8.0 * EPS32 * value.abs() + f64::from(f32::MIN_POSITIVE);
+        let bound = |value: f64| relative * value.abs() + f64::from(f32::MIN_POSITIVE);
         let summed = block.d * f64::from(sum);
         let expected = [block.d, summed].map(|value| Expected {
             value,

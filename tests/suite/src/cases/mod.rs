@@ -7,7 +7,9 @@ mod combine_experts;
 mod embed;
 mod embed_step;
 mod experts_down;
+mod experts_down_dot;
 mod experts_gate_up;
+mod experts_gate_up_dot;
 mod fill_random;
 mod group_experts;
 mod grouped;
@@ -21,6 +23,7 @@ mod model;
 mod models;
 mod norm_gate_up;
 mod norm_qkv_rope;
+mod norm_quantize;
 mod normed;
 mod penalty;
 mod places;
@@ -48,7 +51,9 @@ pub fn all(scale: Scale) -> Vec<Case> {
         embed::cases(scale),
         embed_step::cases(),
         experts_down::cases(scale),
+        experts_down_dot::cases(),
         experts_gate_up::cases(scale),
+        experts_gate_up_dot::cases(),
         fill_random::cases(scale),
         group_experts::cases(),
         matmul::cases(scale),
@@ -60,6 +65,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         model::cases(),
         norm_gate_up::cases(scale),
         norm_qkv_rope::cases(scale),
+        norm_quantize::cases(),
         penalty::cases(),
         rms_norm::cases(),
         rope::cases(),

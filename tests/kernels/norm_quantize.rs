@@ -1,0 +1,6 @@
+//! One token's norm, straight to bytes.
+
+#[test]
+fn cases() {
+    crate::check("norm_quantize");
+}
