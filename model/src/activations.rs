@@ -75,6 +75,11 @@ fn operand_width(config: &Config) -> usize {
     config.d_model.max(config.q_width()).max(dense_width(config))
 }
 
+/// The most inputs of one token's product: all slots' together where there are experts.
+fn bytes_width(config: &Config) -> usize {
+    operand_width(config).max(ExpertActivations::inputs(config))
+}
+
 /// Rows of the head's buffers for a batch.
 fn head_rows(batch: usize) -> usize {
     batch.min(HEAD_ROWS)
@@ -88,7 +93,9 @@ impl Activations {
         let scratch = batch.min(attention::MAX_SPLIT_ROWS) * config.n_heads * attention::MAX_SPLITS * (config.head_dim + 2);
         let experts = ExpertActivations::bytes(config, batch);
         let own = 4 * (batch * per_token + head + scratch + Place::words(config.head_dim)) as u64;
-        own + Operand::bytes(batch + 1, operand_width(config)) + experts
+        // a byte and a share of its block's two scales
+        let bytes = (bytes_width(config).next_multiple_of(BLOCK) * (BLOCK + 8) / BLOCK) as u64;
+        own + Operand::bytes(batch, operand_width(config)) + bytes + experts
     }
 
     /// Rows of the largest batch whose every intermediate the adapter takes: as one binding, and with a workgroup for each row.
@@ -121,7 +128,7 @@ impl Activations {
             } else {
                 Some(Operand::new(gpu, batch, operand_width(config))?)
             },
-            bytes: Bytes::new(gpu, operand_width(config).next_multiple_of(BLOCK))?,
+            bytes: Bytes::new(gpu, bytes_width(config).next_multiple_of(BLOCK))?,
             experts: ExpertActivations::new(gpu, config, batch)?,
             final_normed: tensor("final norm", head_rows(batch), config.d_model, Elem::F32)?,
             logits: tensor("logits", head_rows(batch), config.vocab_size, Elem::F32)?,

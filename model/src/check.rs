@@ -5,7 +5,7 @@
 
 use qwgpu_runtime::{
     BLOCK, Elem, Gpu,
-    kernels::{attention::Attention, fill_random, matmul::Matmul, silu_mul},
+    kernels::{attention::Attention, experts::Experts, fill_random, matmul::Matmul, silu_mul},
 };
 
 use crate::{Result, Session, Trace, config::Config, weights::FeedForward};
@@ -143,6 +143,7 @@ fn next_operations(session: &mut Session, ids: &[u32], n_samples: usize) -> Resu
         kv: model.kv(),
         matmul: &model.kernels.matmul,
         attention: &model.kernels.attention,
+        experts: model.kernels.experts.as_ref(),
         traces: &traces,
         first_pos,
         n_samples,
@@ -190,6 +191,7 @@ struct Check<'a> {
     kv: Elem,
     matmul: &'a Matmul,
     attention: &'a Attention,
+    experts: Option<&'a Experts>,
     traces: &'a [Trace],
     /// Position of the first row.
     first_pos: usize,

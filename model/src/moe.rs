@@ -8,6 +8,7 @@
 use qwgpu_runtime::{
     Pass, Tensor,
     kernels::{
+        self,
         experts_down::Down,
         experts_gate_up::GateUp,
         matmul_experts::{Direction, ExpertsProduct},
@@ -20,7 +21,7 @@ use crate::{Result, activations::ExpertActivations, config::Moe, qwen2::Forward,
 /// What a sparse layer works with; there whenever a layer is sparse.
 struct Parts<'a> {
     moe: &'a Moe,
-    kernels: &'a qwgpu_runtime::kernels::Experts,
+    kernels: &'a kernels::experts::Experts,
     activations: &'a ExpertActivations,
 }
 
@@ -111,7 +112,7 @@ impl Forward<'_> {
             chosen: &chosen,
             out: &hidden,
         };
-        kernels.gate_up.dispatch(p, &gate_up); // [n_slots, f]
+        kernels.gate_up(p, &gate_up, &self.activations.bytes); // [n_slots, f]
         p.tap(i, "experts_swiglu", &hidden)?;
         let down = Down {
             experts: &w.down,
@@ -122,7 +123,7 @@ impl Forward<'_> {
             factors: &factors,
             out: x,
         };
-        kernels.down.dispatch(p, &down); // [1, d_model]
+        kernels.down(p, &down, &self.activations.bytes); // [1, d_model]
         Ok(())
     }
 

@@ -44,6 +44,11 @@ impl ExpertActivations {
         moe(config).map(|moe| (moe.n_slots(), (2 * moe.d_ff_expert).max(config.d_model)))
     }
 
+    /// Inputs of one token's down, over all its slots.
+    pub(crate) fn inputs(config: &Config) -> usize {
+        moe(config).map_or(0, |moe| moe.n_slots() * moe.d_ff_expert)
+    }
+
     /// Bytes that [`ExpertActivations::new`] will take, at most.
     pub(crate) fn bytes(config: &Config, batch: usize) -> u64 {
         let (Some(moe), Some((n_slots, width))) = (moe(config), Self::widest(config)) else {

@@ -6,7 +6,7 @@ use qwgpu_runtime::{
     kernels::{group_experts, matmul, router, silu_mul},
 };
 
-use super::{Check, Checked, U, halves_tolerance, step::Normed, sum_tolerance, swiglu_tolerance};
+use super::{Check, Checked, U, bytes_tolerance, halves_tolerance, step::Normed, sum_tolerance, swiglu_tolerance};
 use crate::{Result, Trace, config::Moe, weights::Experts};
 
 /// What the router said, and the shape of the layer.
@@ -140,6 +140,21 @@ impl<'a> Check<'a> {
         Ok((matmul::reference(&row, x), tolerance))
     }
 
+    /// One output of a step's gate or up, and what rounding explains of its error.
+    fn of_normed(&self, weights: &Matrix, row: usize, normed: &Normed<'_>) -> Result<(f64, f64)> {
+        let row = weights.read_row(self.gpu, row)?;
+        let (value, mut tolerance) = normed.product(&row, 0.0);
+        if self.takes_bytes(weights) {
+            let values: Vec<f32> = normed.values().iter().map(|&x| x as f32).collect();
+            tolerance += bytes_tolerance(&row, &values);
+        }
+        Ok((value, tolerance))
+    }
+
+    fn takes_bytes(&self, experts: &Matrix) -> bool {
+        self.experts.is_some_and(|kernels| kernels.takes_bytes(experts))
+    }
+
     /// The weighted sum into the residual stream.
     fn combination(&mut self, layer: usize, routed: &Routed<'a>) {
         let [residual, out] = ["attn_residual", "experts_out"].map(|name| self.trace(layer, name));
@@ -170,22 +185,25 @@ impl<'a> Check<'a> {
         for _ in 0..self.n_samples {
             let (slot, d) = (self.picker.below(swiglu.rows), self.picker.below(f));
             let first = routed.expert(0, slot) * 2 * f;
-            let gate = normed.product(&w.gate_up.read_row(self.gpu, first + d)?, 0.0);
-            let up = normed.product(&w.gate_up.read_row(self.gpu, first + f + d)?, 0.0);
+            let gate = self.of_normed(&w.gate_up, first + d, &normed)?;
+            let up = self.of_normed(&w.gate_up, first + f + d, &normed)?;
             let expected = silu_mul::silu(gate.0) * up.0;
             checked[0].compare(Self::row(swiglu, slot)[d], expected, swiglu_tolerance(gate, up));
 
             let r = self.picker.below(d_model);
             let residual = f64::from(Self::row(x, 0)[r]);
-            let (mut value, mut magnitude) = (residual, 0.0);
+            let (mut value, mut magnitude, mut rounding) = (residual, 0.0, 0.0);
             for slot in 0..swiglu.rows {
                 let row = w.down.read_row(self.gpu, routed.expert(0, slot) * d_model + r)?;
                 let inputs = Self::row(swiglu, slot);
                 let factor = routed.factor(0, slot);
                 value += factor * matmul::reference(&row, inputs);
                 magnitude += factor * row.iter().zip(inputs).map(|(w, x)| f64::from(w * x).abs()).sum::<f64>();
+                if self.takes_bytes(&w.down) {
+                    rounding += factor * bytes_tolerance(&row, inputs);
+                }
             }
-            let tolerance = sum_tolerance(f * swiglu.rows, magnitude) + 4.0 * U * residual.abs();
+            let tolerance = sum_tolerance(f * swiglu.rows, magnitude) + 4.0 * U * residual.abs() + rounding;
             checked[1].compare(Self::row(hidden, 0)[r], value, tolerance);
         }
         self.checked.extend(checked);

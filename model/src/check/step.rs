@@ -31,6 +31,11 @@ impl<'a> Normed<'a> {
         Self { x, norm, eps, values }
     }
 
+    /// x after the norm.
+    pub(super) fn values(&self) -> &[f64] {
+        &self.values
+    }
+
     pub(super) fn product(&self, row: &[f32], bias: f32) -> Estimate {
         let value = norm_qkv_rope::reference([(row, bias)], self.x, self.norm, self.eps)[0];
         let magnitude: f64 = row.iter().zip(&self.values).map(|(&w, x)| (f64::from(w) * x).abs()).sum();

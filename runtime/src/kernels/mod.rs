@@ -32,6 +32,7 @@ pub mod attention_prefill_coop;
 pub mod combine_experts;
 pub mod embed;
 pub mod embed_step;
+pub mod experts;
 pub mod experts_down;
 pub mod experts_down_dot;
 pub mod experts_gate_up;
@@ -186,36 +187,6 @@ pub struct KernelOptions {
     pub experts: bool,
 }
 
-/// What a mixture of experts needs beside the others, compiled.
-#[derive(Debug)]
-pub struct Experts {
-    /// Which experts a token goes to.
-    pub router: router::Router,
-    /// Norm, gate and up, SwiGLU of one token.
-    pub gate_up: experts_gate_up::ExpertsGateUp,
-    /// Down and the weighted sum of one token.
-    pub down: experts_down::ExpertsDown,
-    /// Pairs of token and expert in order of expert.
-    pub group: group_experts::GroupExperts,
-    /// Products of such pairs.
-    pub product: matmul_experts::MatmulExperts,
-    /// The weighted sum of many tokens.
-    pub combine: combine_experts::CombineExperts,
-}
-
-impl Experts {
-    fn declare(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        Ok(Self {
-            router: router::Router::new(gpu)?,
-            gate_up: experts_gate_up::ExpertsGateUp::new(gpu, dtypes)?,
-            down: experts_down::ExpertsDown::new(gpu, dtypes)?,
-            group: group_experts::GroupExperts::new(gpu)?,
-            product: matmul_experts::MatmulExperts::new(gpu, dtypes)?,
-            combine: combine_experts::CombineExperts::new(gpu)?,
-        })
-    }
-}
-
 /// Every kernel of a model, compiled.
 #[derive(Debug)]
 pub struct Kernels {
@@ -246,7 +217,7 @@ pub struct Kernels {
     /// Repetition penalty.
     pub penalty: penalty::Penalty,
     /// Those of a mixture of experts.
-    pub experts: Option<Experts>,
+    pub experts: Option<experts::Experts>,
 }
 
 impl Kernels {
@@ -274,7 +245,7 @@ impl Kernels {
             topk: topk::Topk::new(gpu)?,
             sample: sample::Sample::new(gpu)?,
             penalty: penalty::Penalty::new(gpu)?,
-            experts: options.experts.then(|| Experts::declare(gpu, &options.dtypes)).transpose()?,
+            experts: options.experts.then(|| experts::Experts::new(gpu, &options.dtypes)).transpose()?,
         })
     }
 }
