@@ -14,7 +14,7 @@ use qwgpu_runtime::{
 use super::Checked;
 use crate::{
     Axis, Case, Failure, Guarded, Mode, Outcome,
-    compare::{self, EPS32, Expected},
+    compare::{self, EPS32, Expected, TINY},
     fill,
     fill::Fill,
     padded,
@@ -192,11 +192,11 @@ fn check_bytes(gpu: &Gpu, [n_rows, cols]: [usize; 2], x: Fill) -> Checked {
         bytes_of_rows(gpu, &mut pass, &x_tensor)?
     };
     pass.submit();
-    compare_bytes(gpu, &bytes, &quantize::reference(&x), 8.0 * EPS32)
+    compare_bytes(gpu, &bytes, &quantize::reference(&x), [8.0 * EPS32, TINY])
 }
 
-/// Bytes are exact but where rounding in f32 may go either way; scales are off by no more than `relative`.
-pub(super) fn compare_bytes(gpu: &Gpu, bytes: &Bytes, blocks: &[quantize::Block], relative: f64) -> Checked {
+/// Bytes are exact but where rounding in f32 may go either way; scales are off by no more than their part `relative` and `flushed`.
+pub(super) fn compare_bytes(gpu: &Gpu, bytes: &Bytes, blocks: &[quantize::Block], [relative, flushed]: [f64; 2]) -> Checked {
     let (words, scales) = bytes.read(gpu)?;
     let found: Vec<i8> = words.iter().flat_map(|word| word.to_le_bytes()).map(u8::cast_signed).collect();
     let mut outcome = Outcome::default();
@@ -209,7 +209,7 @@ pub(super) fn compare_bytes(gpu: &Gpu, bytes: &Bytes, blocks: &[quantize::Block]
             }
         }
         outcome = outcome.and(compare::exact(&format!("bytes of block {b}"), BLOCK, &q, &block.q)?);
-        let bound = |value: f64| relative * value.abs() + f64::from(f32::MIN_POSITIVE);
+        let bound = |value: f64| relative * value.abs() + flushed;
         let summed = block.d * f64::from(sum);
         let expected = [block.d, summed].map(|value| Expected {
             value,

@@ -50,6 +50,10 @@ enum Rows {
     Equal,
     /// Every fourth one NaN.
     Nan,
+    /// Their logits are ties or one or a few units in the last place apart.
+    Neighbours,
+    /// That of the shared gate is far beyond the others.
+    LargeGate,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,13 +118,9 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// Ties, NaN, each kind of value, and logits from all alike to far beyond the range of exp.
 fn hard_values(shape: Shape) -> Vec<Case> {
-    let mut shapes = vec![
-        Shape {
-            rows: Rows::Equal,
-            ..shape
-        },
-        Shape { rows: Rows::Nan, ..shape },
-    ];
+    let mut shapes: Vec<Shape> = [Rows::Equal, Rows::Nan, Rows::Neighbours, Rows::LargeGate]
+        .map(|rows| Shape { rows, ..shape })
+        .into();
     for fill in Fill::ALL.into_iter().filter(|&fill| fill != Fill::Plain) {
         shapes.push(Shape {
             rows: Rows::Filled(fill),
@@ -145,8 +145,15 @@ fn matrix(s: &Shape) -> Vec<f32> {
         match s.rows {
             Rows::Equal => values.copy_within(expert % 3 * s.d_model..(expert % 3 + 1) * s.d_model, row),
             Rows::Nan if expert % 4 == 1 => values[row..][..s.d_model].fill(f32::NAN),
+            Rows::Neighbours => {
+                values[row..][..s.d_model].fill(0.0);
+                values[row] = 1.0 + (fill::hash(74, expert as u64) % 16) as f32 * f32::EPSILON;
+            }
             _ => {}
         }
+    }
+    if s.rows == Rows::LargeGate {
+        values[s.n_experts * s.d_model..].iter_mut().for_each(|weight| *weight *= 1e3);
     }
     values
 }
