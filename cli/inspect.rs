@@ -219,7 +219,14 @@ fn facts(checkpoint: &Checkpoint) -> Vec<(&'static str, String)> {
         ("files", human_bytes(checkpoint.total_bytes())),
         ("n_layers", config.n_layers.to_string()),
         ("d_model", config.d_model.to_string()),
-        ("d_ff", config.d_ff.to_string()),
+        (
+            "d_ff",
+            if config.has_dense_layers() {
+                config.d_ff.to_string()
+            } else {
+                "experts only".into()
+            },
+        ),
         (
             "heads",
             format!(

@@ -42,8 +42,8 @@ fn sums_through(own: vec2<u32>, index: u32) -> vec2<u32> {
 fn list_chosen(expert: u32, index: u32) {
     let n = params.n_tokens * params.k;
     let each = (n + WORKGROUP - 1u) / WORKGROUP;
-    let first = min(index * each, n);
-    let end = min(first + each, n);
+    let first = index * each;
+    let end = min(first + each, n); // the last stretches may be empty
     var counts = vec2<u32>(0u); // ids before this expert, and its own
     for (var i = first; i < end; i++) {
         let id = chosen[i];

@@ -9,7 +9,7 @@ use super::{
     group_experts::GroupExperts,
     matmul_experts::MatmulExperts,
     norm_quantize::NormQuantize,
-    quantize::{Bytes, Quantize},
+    quantize::{Bytes, Quantize, pays},
     router::Router,
 };
 use crate::{DType, Gpu, Matrix, Pass, Result};
@@ -40,9 +40,9 @@ struct Dot {
 }
 
 impl Dot {
-    /// `None` where no weights are quantised or the adapter has no use for it. CPU drivers have no instruction for it.
+    /// `None` where they pay for none of the weight types.
     fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Option<Self>> {
-        if !dtypes.iter().any(|dtype| dtype.is_quantised()) || !gpu.caps().dot || gpu.caps().cpu {
+        if !dtypes.iter().any(|&dtype| pays(gpu.caps(), dtype)) {
             return Ok(None);
         }
         Ok(Some(Self {

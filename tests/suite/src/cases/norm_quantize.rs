@@ -1,7 +1,7 @@
 //! The norm straight to bytes, over widths around a workgroup's blocks.
 
 use qwgpu_runtime::{
-    Gpu, Pass,
+    BLOCK, Gpu, Pass,
     kernels::{
         norm_quantize::NormQuantize,
         quantize::{self, Bytes},
@@ -9,13 +9,15 @@ use qwgpu_runtime::{
     },
 };
 
-use super::{Checked, matvec_dot::compare_bytes};
+use super::{
+    Checked,
+    matvec_dot::{compare_bytes, followed},
+};
 use crate::{
     Axis, Case,
     compare::{self, TINY},
     fill,
     fill::Fill,
-    padded,
 };
 
 /// Around the 256 blocks of 32 that a workgroup takes at once, and the models' widths.
@@ -41,9 +43,9 @@ pub(super) fn cases() -> Vec<Case> {
 fn check(gpu: &Gpu, cols: usize, eps: f32, [x, norm]: [Fill; 2]) -> Checked {
     let x = fill::values(x, 3, 1, cols);
     let norm = fill::values(norm, 4, 1, cols);
-    let bytes = Bytes::new(gpu, cols)?;
+    let bytes = Bytes::new(gpu, cols + BLOCK)?;
     let mut pass = Pass::new(gpu);
-    let (x_tensor, norm_tensor) = (padded(gpu, 1, cols, &x)?, padded(gpu, 1, cols, &norm)?);
+    let (x_tensor, norm_tensor) = (followed(gpu, 1, cols, &x)?, followed(gpu, 1, cols, &norm)?);
     NormQuantize::new(gpu)?.dispatch(&mut pass, &x_tensor, &norm_tensor, eps, &bytes);
     pass.submit();
     // the norm's factor, which is off by what the sum of the squares is, is the same in all: it moves scales and no byte
