@@ -222,6 +222,9 @@ pub(crate) struct BenchArgs {
     /// First recompute sampled outputs of every operation in f64, and fail where they are off
     #[arg(long)]
     pub(crate) check: bool,
+    /// Say on standard error what each kernel takes of one step of each test, by the GPU's own clock
+    #[arg(long)]
+    pub(crate) profile: bool,
     /// How to print the results: a Markdown table, CSV, one JSON object, or one a line
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Md)]
     pub(crate) output: Format,

@@ -6,6 +6,7 @@
 mod check;
 mod compare;
 mod kernels;
+mod profile;
 mod report;
 mod roofline;
 mod statistics;
@@ -98,6 +99,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         bar.set_message(test.name());
         let samples = measure(&mut session, test, args, &bar)?;
         bar.suspend(|| report.add(test, &samples))?;
+        if args.profile {
+            let ids = ids(&session, test, args.seed);
+            let text = profile::of(&mut session, test, &ids)?;
+            bar.suspend(|| eprint!("{text}"));
+        }
     }
     drop(guard);
     bar.finish_and_clear();
@@ -174,12 +180,16 @@ fn model(args: &BenchArgs, ctx: usize) -> Result<(Arc<Model>, String)> {
     Ok((Model::random(&gpu, config, &args.model.options(Some(ctx)), args.seed)?, name))
 }
 
+/// Random tokens for a test, depth included.
+fn ids(session: &Session, test: Test, seed: u32) -> Vec<u32> {
+    let vocab_size = session.model().n_valid() as u64;
+    let id = |i: usize| (hash(seed.into(), i as u64) % vocab_size) as u32;
+    (0..test.ctx().max(test.depth + 1)).map(id).collect()
+}
+
 /// Warms up, then times every repetition.
 fn measure(session: &mut Session, test: Test, args: &BenchArgs, bar: &ProgressBar) -> Result<Vec<Duration>> {
-    let vocab_size = session.model().n_valid() as u64;
-    let ids: Vec<u32> = (0..test.ctx().max(test.depth + 1))
-        .map(|i| (hash(args.seed.into(), i as u64) % vocab_size) as u32)
-        .collect();
+    let ids = ids(session, test, args.seed);
     let common = session.ids().iter().zip(&ids[..test.depth]).take_while(|(a, b)| a == b).count();
     session.rewind(common);
     if common < test.depth {

@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use qwgpu_runtime::{
-    Elem, Pass, Tap, Tensor,
+    Elem, Pass, Tap, Tensor, Timing,
     kernels::{
         Row,
         attention::{MAX_SPLIT_ROWS, Plan, n_splits},
@@ -146,6 +146,19 @@ impl Session {
         }
     }
 
+    /// Fails unless these ids are one batch at most.
+    fn check_batch(&self, ids: &[u32], what: &str) -> Result<()> {
+        if ids.len() <= self.batch {
+            return Ok(());
+        }
+        let reason = format!("{what} of {} tokens needs a batch as large", ids.len());
+        Err(Error::Option {
+            option: "--batch".into(),
+            value: self.batch.to_string(),
+            reason,
+        })
+    }
+
     /// Appends tokens. The last one's logits are left for [`Session::logits`] and for sampling.
     ///
     /// # Errors
@@ -242,14 +255,7 @@ impl Session {
     pub fn trace_layers(&mut self, ids: &[u32], layers: Option<&[usize]>) -> Result<Vec<Trace>> {
         self.check(ids)?;
         let model = self.model.clone();
-        if ids.len() > self.batch {
-            let reason = format!("a trace of {} tokens needs a batch as large", ids.len());
-            return Err(Error::Option {
-                option: "--batch".into(),
-                value: self.batch.to_string(),
-                reason,
-            });
-        }
+        self.check_batch(ids, "a trace")?;
         let mut pass = Pass::tapped(&model.gpu, layers);
         self.record(&mut pass, ids)?;
         let block = self.activations.logits.rows();
@@ -262,6 +268,23 @@ impl Session {
             Elem::U32 => Ok(tensor.read_u32(&model.gpu)?.into_iter().map(|id| id as f32).collect()),
             Elem::F32 | Elem::F16 => Ok(tensor.read_f32(&model.gpu)?),
         })
+    }
+
+    /// Appends at most one batch of tokens and gives the GPU time of each dispatch, head included, in order. Dispatches do not overlap while
+    /// they are timed, so the sum is more than an untimed pass takes.
+    ///
+    /// # Errors
+    /// As [`Session::trace`]; a missing feature where the adapter has no timestamps.
+    pub fn profile(&mut self, ids: &[u32]) -> Result<Vec<Timing>> {
+        self.check(ids)?;
+        self.check_batch(ids, "a profile")?;
+        let model = self.model.clone();
+        let mut pass = Pass::timed(&model.gpu)?;
+        self.record(&mut pass, ids)?;
+        self.forward().head(&mut pass, ids.len() - 1, 1)?;
+        let timings = pass.submit_timed()?;
+        self.advance(ids, true);
+        Ok(timings)
     }
 
     /// Records all layers for a batch that continues the sequence.
