@@ -98,7 +98,7 @@ fn needs(config: &Config, contexts: &[usize]) -> Vec<Need> {
                     kv_cache: plan.kv_cache,
                     activations: plan.activations,
                     total: plan.total(),
-                    weights_per_token: bytes_per_token(config, dtype),
+                    weights_per_token: MemoryPlan::weights_per_token(config, dtype),
                 });
             }
         }
@@ -274,11 +274,6 @@ fn parameters(config: &Config) -> String {
         return all;
     }
     format!("{all}, {} of them active", grouped(config.n_active_parameters()))
-}
-
-/// Bytes of weights that a step of one token reads.
-fn bytes_per_token(config: &Config, dtype: DType) -> u64 {
-    dtype.row_bytes(config.n_parameters_per_token() as usize) as u64
 }
 
 fn report(checkpoint: &Checkpoint, needs: &[Need], fits: &[Fit]) -> serde_json::Value {

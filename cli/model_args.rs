@@ -32,7 +32,8 @@ pub(crate) struct ModelArgs {
     /// Tokens that fit, prompt and answer together [default: the model's limit, at most 4096]
     #[arg(long, value_name = "TOKENS")]
     pub(crate) ctx: Option<usize>,
-    /// How weights are stored on the GPU; auto keeps the checkpoint's type, or takes q8 or q4 where that is known not to fit
+    /// How weights are stored on the GPU; auto keeps the checkpoint's type, or takes q8 or q4 where that is known not to fit; q4
+    /// leaves the matrix that makes the logits in q8
     #[arg(long, value_enum, default_value_t = DTypeArg::Auto)]
     pub(crate) dtype: DTypeArg,
     /// How the KV cache is stored; auto is f16 where the adapter has it

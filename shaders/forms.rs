@@ -15,7 +15,7 @@ pub enum Weights {
     Bf16,
     /// Signed bytes in blocks of 32 with an f16 scale, unpacked from u32: any adapter.
     Q8,
-    /// Four-bit integers in blocks of 32 with an f16 scale, unpacked from u32: any adapter.
+    /// Four-bit integers in blocks of 32 with a scale and a zero point, unpacked from u32: any adapter.
     Q4,
 }
 

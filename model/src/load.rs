@@ -19,7 +19,7 @@ use crate::{
     plan::MemoryPlan,
     rope::RopeTable,
     tokenizer::Tokenizer,
-    weights::{self, Loader, Weights},
+    weights::{self, Loader, Storage, Weights},
 };
 
 /// Context where none is asked for: enough for a long chat, small enough for a laptop.
@@ -28,7 +28,8 @@ const DEFAULT_CTX: usize = 4096;
 /// How to load a model.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// Storage of the weights on the GPU; `None` keeps the checkpoint's own where the plan fits, else takes q8, else q4.
+    /// Storage of the weights on the GPU; `None` keeps the checkpoint's own where the plan fits, else takes q8, else q4. Under q4 the
+    /// matrix that makes the logits is kept in q8, and with it an embedding that is the same.
     pub dtype: Option<DType>,
     /// Storage of the KV cache; `None` takes f16 where the adapter has it, else f32.
     pub kv: Option<Elem>,
@@ -174,7 +175,7 @@ impl Model {
         let loader = Loader {
             gpu,
             checkpoint,
-            dtype: settings.dtype,
+            storage: Storage::new(&config, settings.dtype),
             progress,
             done: 0,
         };
@@ -208,7 +209,7 @@ impl Model {
         let settings = Settings::new(gpu, &config, options)?;
         let plan = settings.plan(&config);
         plan.check(gpu)?;
-        let weights = weights::random(gpu, &config, settings.dtype, seed)?;
+        let weights = weights::random(gpu, &config, Storage::new(&config, settings.dtype), seed)?;
         let kernels = kernels(gpu, &config, settings)?;
         Self::assemble(gpu, config, settings, plan, (weights, kernels), |model| model)
     }
@@ -294,7 +295,7 @@ impl Model {
         &self.upload
     }
 
-    /// Storage of the weights.
+    /// Storage of the layers' weights.
     #[must_use]
     pub const fn dtype(&self) -> DType {
         self.settings.dtype
@@ -328,8 +329,11 @@ impl Model {
 
 /// Every kernel that the model may run.
 fn kernels(gpu: &Gpu, config: &Config, settings: Settings) -> Result<Kernels> {
+    let storage = Storage::new(config, settings.dtype);
     let options = KernelOptions {
-        dtypes: vec![settings.dtype],
+        layers: storage.layers,
+        embed: storage.embed,
+        head: storage.head,
         head_dim: config.head_dim,
         group_size: config.group_size(),
         kv: settings.kv,

@@ -2,7 +2,7 @@
 
 use qwgpu_runtime::{DType, Elem, Gpu};
 
-use crate::{Error, Result, activations::Activations, config::Config, kv_cache::KvCache};
+use crate::{Error, Result, activations::Activations, config::Config, kv_cache::KvCache, weights::Storage};
 
 /// What a model will take on the GPU, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// The plan of a model with weights in `dtype`, a KV cache of `ctx` positions in `kv`, and batches of `batch` rows.
+    /// The plan of a model with weights in `dtype` (the head in q8 where that is q4), a KV cache of `ctx` positions in `kv`, and batches of `batch` rows.
     #[must_use]
     pub fn new(config: &Config, dtype: DType, kv: Elem, ctx: usize, batch: usize) -> Self {
         Self {
@@ -30,6 +30,15 @@ impl MemoryPlan {
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.weights + self.kv_cache + self.activations
+    }
+
+    /// Bytes of weights in `dtype` that a step of one token reads; norms, biases and routers are counted as if they were in it too.
+    #[must_use]
+    pub fn weights_per_token(config: &Config, dtype: DType) -> u64 {
+        let storage = Storage::new(config, dtype);
+        let table = config.vocab_size * config.d_model;
+        let others = config.n_parameters_per_token() as usize - table;
+        (storage.layers.row_bytes(others) + storage.head.row_bytes(table)) as u64
     }
 
     /// Compares the plan with what is known of the adapter's memory.
@@ -81,7 +90,13 @@ impl MemoryPlan {
 fn weights(config: &Config, dtype: DType) -> u64 {
     let (d, q, kv) = (config.d_model, config.q_width(), config.kv_width());
     let qkv = q + 2 * kv;
-    let vocabulary = if config.tie_word_embeddings { 1 } else { 2 } * config.vocab_size * d;
+    let storage = Storage::new(config, dtype);
+    let table = config.vocab_size * d;
+    let untied = if config.tie_word_embeddings {
+        0
+    } else {
+        storage.embed.row_bytes(table)
+    };
     let feed_forward = |layer| match config.experts(layer) {
         None => (3 * config.d_ff * d, 0),
         // the shared expert's last slice may be padded
@@ -89,13 +104,13 @@ fn weights(config: &Config, dtype: DType) -> u64 {
     };
     // a step of one token has the input norm and the bias in one more tensor
     let vectors = 2 * d + qkv + (d + qkv);
-    let (mut elements, mut floats) = (vocabulary, d);
+    let (mut elements, mut floats) = (0, d);
     for layer in 0..config.n_layers {
         let (matrices, router) = feed_forward(layer);
         elements += (qkv + q) * d + matrices;
         floats += vectors + router;
     }
-    (dtype.row_bytes(elements) + 4 * floats) as u64
+    (storage.layers.row_bytes(elements) + storage.head.row_bytes(table) + untied + 4 * floats) as u64
 }
 
 /// Linux: `MemAvailable`. Elsewhere unknown.
@@ -103,4 +118,29 @@ fn available_system_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of the matrices that a plan counts.
+    fn matrices(shape: &str, dtype: DType) -> u64 {
+        let config = Config::preset(shape).unwrap();
+        let qkv = config.q_width() + 2 * config.kv_width();
+        let vectors = config.n_layers * (3 * config.d_model + 2 * qkv) + config.d_model;
+        MemoryPlan::new(&config, dtype, Elem::F16, 1, 1).weights - 4 * vectors as u64
+    }
+
+    #[test]
+    fn q4_leaves_the_head_in_q8() {
+        // bits of a block: 144 in q4, 272 in q8
+        let bytes = |q4: u64, q8: u64| (q4 * 144 + q8 * 272) / 256;
+        let (table, layers) = (152_064 * 3584, 28 * (3584 * (2 * 3584 + 1024) + 3 * 3584 * 18_944));
+        assert_eq!(matrices("7b", DType::Q4), bytes(layers + table, table));
+        assert_eq!(matrices("7b", DType::Q8), bytes(0, layers + 2 * table));
+        let (table, layers) = (151_936 * 896, 24 * (896 * (2 * 896 + 256) + 3 * 896 * 4864));
+        assert_eq!(matrices("0.5b", DType::Q4), bytes(layers, table));
+        assert_eq!(matrices("0.5b", DType::BF16), 2 * (layers + table));
+    }
 }

@@ -3,9 +3,9 @@
 //! Matrices that are used together are stacked by rows while loading (q, k, v; gate, up; the experts of a layer), so that each is one
 //! product.
 
-use qwgpu_runtime::{Gpu, Matrix, Tensor};
+use qwgpu_runtime::{DType, Gpu, Matrix, Tensor};
 
-use crate::Result;
+use crate::{Result, config::Config};
 
 mod load;
 mod random;
@@ -76,6 +76,30 @@ impl Weights {
     /// The matrix that turns hidden states into logits.
     pub(crate) fn head(&self) -> &Matrix {
         self.head.as_ref().unwrap_or(&self.embed)
+    }
+}
+
+/// How the matrices of a model are stored that was asked for in one type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Storage {
+    /// Those of the layers.
+    pub(crate) layers: DType,
+    /// The embedding.
+    pub(crate) embed: DType,
+    /// What makes the logits.
+    pub(crate) head: DType,
+}
+
+impl Storage {
+    /// Every matrix in `dtype`, but for the head, which q4 leaves in q8: in 4 bits it alone may cost more than all layers together. An
+    /// embedding that serves as head follows it; one that is only looked up costs little in 4 bits.
+    pub(crate) fn new(config: &Config, dtype: DType) -> Self {
+        let head = if dtype == DType::Q4 { DType::Q8 } else { dtype };
+        Self {
+            layers: dtype,
+            embed: if config.tie_word_embeddings { head } else { dtype },
+            head,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ pub enum DType {
     BF16,
     /// Blocks of [`BLOCK`] signed bytes q that share an f16 scale d: an element is d q.
     Q8,
-    /// Blocks of [`BLOCK`] four-bit integers n that share an f16 scale d: an element is d (n - 8).
+    /// Blocks of [`BLOCK`] four-bit integers q that share a scale d and a zero point z, 16 bits together: an element is d (q - z).
     Q4,
 }
 
@@ -48,7 +48,7 @@ impl DType {
         }
     }
 
-    /// Bytes of the scales of `cols` neighbouring elements of a row; 0 for floats, which have none.
+    /// Bytes of the scales (and zero points) of `cols` neighbouring elements of a row; 0 for floats, which have none.
     #[must_use]
     pub const fn scale_bytes(self, cols: usize) -> usize {
         if self.is_quantised() { 2 * (cols / BLOCK) } else { 0 }

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use qwgpu_runtime::{DType, Gpu, Matrix, widen};
 
-use super::{Dense, Experts, FeedForward, LayerWeights, Weights, vector};
+use super::{Dense, Experts, FeedForward, LayerWeights, Storage, Weights, vector};
 use crate::{
     Error, Result,
     checkpoint::Checkpoint,
@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Loader<'a> {
     pub(crate) gpu: &'a Arc<Gpu>,
     pub(crate) checkpoint: &'a Checkpoint,
-    pub(crate) dtype: DType,
+    pub(crate) storage: Storage,
     pub(crate) progress: &'a mut dyn FnMut(u64, u64) -> bool,
     pub(crate) done: u64,
 }
@@ -24,12 +24,13 @@ impl Loader<'_> {
     pub(crate) fn load(mut self, config: &Config) -> Result<Weights> {
         let (d_model, vocab) = (config.d_model, config.vocab_size);
         check_shapes(self.checkpoint, config)?;
-        let embed = self.matrix("embedding", d_model, &[("model.embed_tokens.weight", vocab)])?;
+        let storage = self.storage;
+        let embed = self.matrix("embedding", storage.embed, d_model, &[("model.embed_tokens.weight", vocab)])?;
         let layers = (0..config.n_layers).map(|i| self.layer(config, i)).collect::<Result<_>>()?;
         let final_norm = vector(self.gpu, "final norm", &self.values(&["model.norm.weight"], &[d_model])?)?;
         let head = match config.tie_word_embeddings {
             true => None,
-            false => Some(self.matrix("head", d_model, &[("lm_head.weight", vocab)])?),
+            false => Some(self.matrix("head", storage.head, d_model, &[("lm_head.weight", vocab)])?),
         };
         self.gpu.flush_uploads()?;
         Ok(Weights {
@@ -42,7 +43,7 @@ impl Loader<'_> {
 
     fn layer(&mut self, config: &Config, i: usize) -> Result<LayerWeights> {
         let name = |rest: &str| format!("model.layers.{i}.{rest}");
-        let d_model = config.d_model;
+        let (d_model, dtype) = (config.d_model, self.storage.layers);
         let (q, kv) = (config.q_width(), config.kv_width());
         let [q_w, k_w, v_w] = ["q", "k", "v"].map(|p| name(&format!("self_attn.{p}_proj.weight")));
         let [q_b, k_b, v_b] = ["q", "k", "v"].map(|p| name(&format!("self_attn.{p}_proj.bias")));
@@ -52,8 +53,8 @@ impl Loader<'_> {
             input_norm: vector(self.gpu, "input norm", &input_norm)?,
             qkv_bias: vector(self.gpu, "qkv bias", &qkv_bias)?,
             input_norm_and_bias: vector(self.gpu, "input norm and qkv bias", &[input_norm, qkv_bias].concat())?,
-            qkv: self.matrix("qkv", d_model, &[(&q_w, q), (&k_w, kv), (&v_w, kv)])?,
-            o: self.matrix("o", q, &[(&name("self_attn.o_proj.weight"), d_model)])?,
+            qkv: self.matrix("qkv", dtype, d_model, &[(&q_w, q), (&k_w, kv), (&v_w, kv)])?,
+            o: self.matrix("o", dtype, q, &[(&name("self_attn.o_proj.weight"), d_model)])?,
             post_norm: vector(
                 self.gpu,
                 "post norm",
@@ -67,20 +68,20 @@ impl Loader<'_> {
     }
 
     fn dense(&mut self, config: &Config, mlp: &str) -> Result<Dense> {
-        let (d_model, d_ff) = (config.d_model, config.d_ff);
+        let (d_model, d_ff, dtype) = (config.d_model, config.d_ff, self.storage.layers);
         let [gate, up, down] = projections(mlp);
         Ok(Dense {
-            gate_up: self.matrix("gate and up", d_model, &[(&gate, d_ff), (&up, d_ff)])?,
-            down: self.matrix("down", d_ff, &[(&down, d_model)])?,
+            gate_up: self.matrix("gate and up", dtype, d_model, &[(&gate, d_ff), (&up, d_ff)])?,
+            down: self.matrix("down", dtype, d_ff, &[(&down, d_model)])?,
         })
     }
 
     /// Every expert's tensors into their places in the stacks.
     fn experts(&mut self, d_model: usize, moe: &Moe, mlp: &str) -> Result<Experts> {
-        let (n, f) = (moe.n_stacked(), moe.d_ff_expert);
+        let (n, f, dtype) = (moe.n_stacked(), moe.d_ff_expert, self.storage.layers);
         let router = Matrix::new(self.gpu, "router", moe.n_experts + 1, d_model, DType::F32)?;
-        let gate_up = Matrix::stack(self.gpu, "experts' gate and up", n, 2 * f, d_model, self.dtype)?;
-        let down = Matrix::stack(self.gpu, "experts' down", n, d_model, f, self.dtype)?;
+        let gate_up = Matrix::stack(self.gpu, "experts' gate and up", n, 2 * f, d_model, dtype)?;
+        let down = Matrix::stack(self.gpu, "experts' down", n, d_model, f, dtype)?;
         for (first_row, part, rows) in [(0, "gate", moe.n_experts), (moe.n_experts, "shared_expert_gate", 1)] {
             let view = self.checkpoint.tensor_of(&format!("{mlp}.{part}.weight"), &[rows, d_model])?;
             self.upload_rows(&router, first_row, view.dtype, view.data)?;
@@ -121,9 +122,9 @@ impl Loader<'_> {
     }
 
     /// Stacks tensors of `cols` columns; each comes with its rows.
-    fn matrix(&mut self, label: &str, cols: usize, tensors: &[(&str, usize)]) -> Result<Matrix> {
+    fn matrix(&mut self, label: &str, dtype: DType, cols: usize, tensors: &[(&str, usize)]) -> Result<Matrix> {
         let rows = tensors.iter().map(|(_, rows)| rows).sum();
-        let matrix = Matrix::new(self.gpu, label, rows, cols, self.dtype)?;
+        let matrix = Matrix::new(self.gpu, label, rows, cols, dtype)?;
         let mut first_row = 0;
         for (name, rows) in tensors {
             let view = self.checkpoint.tensor_of(name, &[*rows, cols])?;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use qwgpu_runtime::{DType, Gpu, Matrix, Pass, kernels::fill_random::FillRandom};
 
-use super::{Dense, Experts, FeedForward, LayerWeights, Weights, vector};
+use super::{Dense, Experts, FeedForward, LayerWeights, Storage, Weights, vector};
 use crate::{Result, config::Config};
 
 /// Random weights made on the GPU: a matrix of `cols` inputs gets a standard deviation of 1 / sqrt(cols), so that activations keep
 /// their size through the layers, as in a trained model.
-pub(crate) fn random(gpu: &Arc<Gpu>, config: &Config, dtype: DType, seed: u32) -> Result<Weights> {
+pub(crate) fn random(gpu: &Arc<Gpu>, config: &Config, storage: Storage, seed: u32) -> Result<Weights> {
     let fill = FillRandom::new(gpu)?;
     let mut next = seed;
     let mut matrix = |label: &str, [n, rows_each, cols]: [usize; 3], dtype: DType| -> Result<Matrix> {
@@ -24,7 +24,8 @@ pub(crate) fn random(gpu: &Arc<Gpu>, config: &Config, dtype: DType, seed: u32) -
     let (d, q) = (config.d_model, config.q_width());
     let qkv = q + 2 * config.kv_width();
     let constant = |label: &str, n: usize, value: f32| vector(gpu, label, &vec![value; n]);
-    let embed = matrix("embedding", [config.vocab_size, 1, d], dtype)?;
+    let embed = matrix("embedding", [config.vocab_size, 1, d], storage.embed)?;
+    let dtype = storage.layers;
     let layer = |i: usize| -> Result<LayerWeights> {
         Ok(LayerWeights {
             input_norm: constant("input norm", d, 1.0)?,
@@ -50,7 +51,7 @@ pub(crate) fn random(gpu: &Arc<Gpu>, config: &Config, dtype: DType, seed: u32) -
     let head = if config.tie_word_embeddings {
         None
     } else {
-        Some(matrix("head", [config.vocab_size, 1, d], dtype)?)
+        Some(matrix("head", [config.vocab_size, 1, d], storage.head)?)
     };
     gpu.wait()?;
     Ok(Weights {

@@ -1,16 +1,16 @@
 //! Reproducible random weights made on the GPU, for benchmarks that have no checkpoint.
 //!
 //! Element i of the row-major matrix is `scale * u(seed, i)` with u uniform in [-1, 1); no row repeats another. In a quantised matrix
-//! it is the multiple of its block's scale that is nearest to that.
+//! it is the value of its block's grid that is nearest to that.
 
 use qwgpu_shaders::Variant;
 
 use super::{Handle, fold};
-use crate::{DType, Gpu, Matrix, Pass, Result, buffer::Buffer, matrix::Part, pipeline::Access};
+use crate::{DType, Gpu, Matrix, Pass, Result, buffer::Buffer, matrix::Part, pipeline::Access, quant::q4::Grid};
 
 pub(crate) const BINDINGS: &[Access] = &[Access::Write];
 
-params! { n_words: u32, first_word: u32, seed: u32, format: u32, scale: f32, grid_x: u32 }
+params! { n_words: u32, first_word: u32, seed: u32, format: u32, scale: f32, least: u32, grid_x: u32 }
 
 /// The compiled kernel.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ impl FillRandom {
                 seed,
                 format,
                 scale,
+                least: least_code(scale).into(),
                 grid_x: grid[0] * 64,
             };
             pass.dispatch(&self.pipeline, &[buffer], &params, grid);
@@ -60,29 +61,39 @@ impl FillRandom {
     }
 }
 
-/// The scale of a block in a quantised matrix, before it is rounded to f16: from what reaches `scale` with the largest integer of the
-/// type up to a quarter more.
+/// The step of the grid of a block in a quantised matrix: at least what reaches `scale` either way, up to a quarter more (a little more
+/// in q4, where few scales exist). For q8 that is before it is rounded to f16.
 ///
 /// # Panics
 /// For a float type.
 #[must_use]
 pub fn block_scale(dtype: DType, seed: u32, block: u32, scale: f32) -> f32 {
-    let highest = match dtype {
-        DType::Q8 => 127.0,
-        DType::Q4 => 7.0,
+    match dtype {
+        DType::Q8 => scale * (1.0 + 0.25 * reference(seed, block).abs()) / 127.0,
+        DType::Q4 => {
+            let code = least_code(scale) + (hash(seed, block) >> 30) as u16;
+            Grid { code, zero: 0.0 }.scale()
+        }
         DType::F32 | DType::F16 | DType::BF16 => panic!("block_scale: {dtype} has none"),
-    };
-    scale * (1.0 + 0.25 * reference(seed, block).abs()) / highest
+    }
+}
+
+/// The smallest scale of q4 with which a grid reaches `scale` either way: its zero point leaves six steps and an eighth on each side.
+fn least_code(scale: f32) -> u16 {
+    Grid::code_below(scale / 6.125) + 1
 }
 
 /// u(seed, i): the same bits as `fill_random.wgsl` makes.
 #[must_use]
 pub fn reference(seed: u32, i: u32) -> f32 {
+    (hash(seed, i) >> 8) as f32 * 2f32.powi(-23) - 1.0
+}
+
+fn hash(seed: u32, i: u32) -> u32 {
     let mix = |x: u32| {
         let h = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
         let h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
         h ^ (h >> 16)
     };
-    let h = mix(mix(i ^ seed).wrapping_add(0x9e37_79b9_u32.wrapping_mul(seed)).wrapping_add(1));
-    (h >> 8) as f32 * 2f32.powi(-23) - 1.0
+    mix(mix(i ^ seed).wrapping_add(0x9e37_79b9_u32.wrapping_mul(seed)).wrapping_add(1))
 }

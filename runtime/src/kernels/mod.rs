@@ -175,8 +175,12 @@ pub(crate) type Handle = Arc<Pipeline>;
 /// What a model asks of the kernels: decides which pipelines are compiled at load.
 #[derive(Clone, Debug)]
 pub struct KernelOptions {
-    /// Weight types that occur.
-    pub dtypes: Vec<DType>,
+    /// Storage of the layers' matrices.
+    pub layers: DType,
+    /// Storage of the embedding.
+    pub embed: DType,
+    /// Storage of what makes the logits.
+    pub head: DType,
     /// Elements of a head, 64 or 128.
     pub head_dim: usize,
     /// Query heads to a kv head, 1 to 16.
@@ -231,13 +235,16 @@ impl Kernels {
     }
 
     fn declare(gpu: &Gpu, options: &KernelOptions) -> Result<Self> {
+        let layers = [options.layers];
+        let head = (options.head != options.layers).then_some(options.head);
+        let products: Vec<DType> = layers.into_iter().chain(head).collect();
         Ok(Self {
-            embed: embed::Embed::new(gpu, &options.dtypes)?,
-            embed_step: embed_step::EmbedStep::new(gpu, &options.dtypes)?,
+            embed: embed::Embed::new(gpu, &[options.embed])?,
+            embed_step: embed_step::EmbedStep::new(gpu, &[options.embed])?,
             rms_norm: rms_norm::RmsNorm::new(gpu)?,
-            matmul: matmul::Matmul::new(gpu, &options.dtypes)?,
-            norm_qkv_rope: norm_qkv_rope::NormQkvRope::new(gpu, &options.dtypes, options.kv, options.head_dim)?,
-            norm_gate_up: norm_gate_up::NormGateUp::new(gpu, &options.dtypes)?,
+            matmul: matmul::Matmul::new(gpu, &products)?,
+            norm_qkv_rope: norm_qkv_rope::NormQkvRope::new(gpu, &layers, options.kv, options.head_dim)?,
+            norm_gate_up: norm_gate_up::NormGateUp::new(gpu, &layers)?,
             rope: rope::Rope::new(gpu, options.kv, options.head_dim)?,
             attention: attention::Attention::new(gpu, options.kv, options.head_dim, options.group_size)?,
             silu_mul: silu_mul::SiluMul::new(gpu)?,
@@ -245,7 +252,7 @@ impl Kernels {
             topk: topk::Topk::new(gpu)?,
             sample: sample::Sample::new(gpu)?,
             penalty: penalty::Penalty::new(gpu)?,
-            experts: options.experts.then(|| experts::Experts::new(gpu, &options.dtypes)).transpose()?,
+            experts: options.experts.then(|| experts::Experts::new(gpu, &[options.layers])).transpose()?,
         })
     }
 }

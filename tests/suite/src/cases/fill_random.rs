@@ -89,8 +89,16 @@ fn expected(s: Shape, i: usize) -> Expected {
             value: f64::from(f32::from_bits(x.to_bits() & 0xffff_0000)),
             bound: 0.0,
         },
-        // half a step of the grid, and what the f16 scale is off by
-        DType::Q8 | DType::Q4 => {
+        // half a step of the grid, where the steps are exact
+        DType::Q4 => {
+            let step = fill_random::block_scale(s.dtype, s.seed, (i / BLOCK) as u32, s.scale);
+            Expected {
+                value: f64::from(x),
+                bound: f64::from(step) * (0.5 + 256.0 * EPS32),
+            }
+        }
+        // and what the f16 scale is off by
+        DType::Q8 => {
             let step = fill_random::block_scale(s.dtype, s.seed, (i / BLOCK) as u32, s.scale);
             let scale_error = 2.0 * EPS16 * f64::from(step) + 2f64.powi(-24);
             let steps = f64::from(x.abs() / step) + 0.5;

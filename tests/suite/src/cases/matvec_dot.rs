@@ -184,12 +184,12 @@ impl Sum {
     }
 }
 
-/// What rounding is relative to in one block: q4 takes eight times the sum of the bytes out again, of a grid whose end is 7 steps from 0
-/// at least.
+/// What rounding is relative to in one block: q4 adds integers up to 15 and takes up to 16 times the sum of the bytes out again, and
+/// the largest weight is 6 steps from 0 at least.
 fn magnitude(row: &[f32], block: &quantize::Block) -> f64 {
     let largest = row.iter().fold(0.0, |m: f64, &w| m.max(f64::from(w).abs()));
     let bytes: f64 = block.q.iter().map(|&q| f64::from(q).abs()).sum();
-    block.d * largest * bytes * (1.0 + 16.0 / 7.0)
+    block.d * largest * bytes * (15.0 + 16.0) / 6.0
 }
 
 fn check_bytes(gpu: &Gpu, [n_rows, cols]: [usize; 2], x: Fill) -> Checked {

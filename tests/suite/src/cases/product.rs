@@ -252,7 +252,7 @@ pub(super) fn flushes(dtype: DType, row: &[f32], k: usize) -> bool {
         DType::F32 | DType::BF16 => row[k].abs() < f32::MIN_POSITIVE,
         DType::F16 => row[k].abs() < F16_MIN,
         DType::Q8 => block() < 127.0 * F16_MIN,
-        DType::Q4 => block() < 8.0 * F16_MIN,
+        DType::Q4 => block() < 16.0 * F16_MIN,
     }
 }
 
