@@ -61,20 +61,22 @@ impl FillRandom {
     }
 }
 
-/// The step of the grid of a block in a quantised matrix: at least what reaches `scale` either way, up to a quarter more (a little more
-/// in q4, where few scales exist). For q8 that is before it is rounded to f16.
+/// The grid of a block in a quantised matrix: its step, and its zero point in steps. It reaches `scale` either way, and up to a quarter
+/// further (a little more in q4, where few scales exist). For q8 the step is not rounded to f16 yet.
 ///
 /// # Panics
 /// For a float type.
 #[must_use]
-pub fn block_scale(dtype: DType, seed: u32, block: u32, scale: f32) -> f32 {
+pub fn block_grid(dtype: DType, seed: u32, block: u32, scale: f32) -> (f32, f32) {
     match dtype {
-        DType::Q8 => scale * (1.0 + 0.25 * reference(seed, block).abs()) / 127.0,
+        DType::Q8 => (scale * (1.0 + 0.25 * reference(seed, block).abs()) / 127.0, 0.0),
         DType::Q4 => {
-            let code = least_code(scale) + (hash(seed, block) >> 30) as u16;
-            Grid { code, zero: 0.0 }.scale()
+            let h = hash(seed, block);
+            let zero = 7.0 + (h & 15) as f32 / 8.0;
+            let code = least_code(scale) + (h >> 30) as u16;
+            (Grid { code, zero }.scale(), zero)
         }
-        DType::F32 | DType::F16 | DType::BF16 => panic!("block_scale: {dtype} has none"),
+        DType::F32 | DType::F16 | DType::BF16 => panic!("block_grid: {dtype} has none"),
     }
 }
 

@@ -72,8 +72,8 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     cases
 }
 
-/// What element `i` of the row-major matrix should be.
-fn expected(s: Shape, i: usize) -> Expected {
+/// What element `i` of the row-major matrix should be, given what it is.
+fn expected(s: Shape, i: usize, got: f32) -> Expected {
     let x = s.scale * fill_random::reference(s.seed, i as u32);
     match s.dtype {
         DType::F32 => Expected {
@@ -89,17 +89,26 @@ fn expected(s: Shape, i: usize) -> Expected {
             value: f64::from(f32::from_bits(x.to_bits() & 0xffff_0000)),
             bound: 0.0,
         },
-        // half a step of the grid, where the steps are exact
+        // the nearest value of the grid, which is exact; where two are equally near, either
         DType::Q4 => {
-            let step = fill_random::block_scale(s.dtype, s.seed, (i / BLOCK) as u32, s.scale);
+            let (step, zero) = fill_random::block_grid(s.dtype, s.seed, (i / BLOCK) as u32, s.scale);
+            let (step, zero) = (f64::from(step), f64::from(zero));
+            let place = f64::from(x) / step + zero;
+            let is_tie = (place - place.floor() - 0.5).abs() < 256.0 * EPS32;
+            let at = |q: f64| step * (q - zero);
+            let other = if f64::from(got) == at(place.floor()) {
+                place.floor()
+            } else {
+                place.ceil()
+            };
             Expected {
-                value: f64::from(x),
-                bound: f64::from(step) * (0.5 + 256.0 * EPS32),
+                value: at(if is_tie { other } else { place.round() }),
+                bound: 0.0,
             }
         }
-        // and what the f16 scale is off by
+        // half a step of the grid, and what the f16 scale is off by
         DType::Q8 => {
-            let step = fill_random::block_scale(s.dtype, s.seed, (i / BLOCK) as u32, s.scale);
+            let (step, _) = fill_random::block_grid(s.dtype, s.seed, (i / BLOCK) as u32, s.scale);
             let scale_error = 2.0 * EPS16 * f64::from(step) + 2f64.powi(-24);
             let steps = f64::from(x.abs() / step) + 0.5;
             Expected {
@@ -124,7 +133,7 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
     for row in rows {
         let got = matrix.read_row(gpu, row)?;
         for (i, &x) in (row * s.cols..).zip(&got) {
-            comparison.add(i, x, expected(s, i));
+            comparison.add(i, x, expected(s, i, x));
         }
         if first.as_ref().is_some_and(|first| *first == got) {
             return Err(Failure::new(format!("row {row} repeats the first one")));
