@@ -68,6 +68,7 @@ impl Forward<'_> {
         let (chosen, factors) = self.route(p, i, norm, w, x)?; // [n_tokens, k], [n_tokens, k + 1]
         kernels.group.dispatch(p, &chosen, moe.n_experts, moe.n_shared(), &a.groups); // [n_pairs]
         p.tap(i, "pairs", &a.groups.pairs.reshape(1, n_pairs))?;
+        p.tap(i, "offsets", &a.groups.offsets)?;
         kernels.product.dispatch(
             p,
             &product(

@@ -51,8 +51,8 @@ pub struct Trace {
     pub layer: usize,
     /// `hidden`, `input_norm`, `qkv`, `q_rope`, `k_cache`, `v_cache`, `attn_context`, `attn_residual`, `post_norm`, `gate_up`,
     /// `swiglu`, `final_norm` or `logits`. In sparse layers, instead of `gate_up` and `swiglu`: `router_logits`, `topk_ids`,
-    /// `topk_weights`, `pairs` (token times slots plus slot, in order of expert), `experts_gate_up`, `experts_swiglu` (both in that
-    /// order), `experts_out` (in order of token and slot). Ids are whole numbers.
+    /// `topk_weights`, `pairs` (token times slots plus slot, in order of expert), `offsets` (where each expert's begin),
+    /// `experts_gate_up`, `experts_swiglu` (both in that order), `experts_out` (in order of token and slot). Ids are whole numbers.
     pub name: &'static str,
     /// Tokens (blocks for the caches).
     pub rows: usize,

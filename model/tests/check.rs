@@ -3,7 +3,11 @@
 
 use std::{path::Path, sync::Arc};
 
-use qwgpu_model::{LoadOptions, Model, Session, check, config::Config};
+use qwgpu_model::{
+    LoadOptions, Model, Session,
+    check::{self, Checked},
+    config::{Config, Moe},
+};
 use qwgpu_runtime::{DType, Elem, Gpu, GpuOptions, Sources};
 
 fn gpu_options() -> GpuOptions {
@@ -25,29 +29,60 @@ fn small() -> Config {
     config
 }
 
-fn check_all(dtype: DType, kv: Elem, n_tokens: u32) {
+/// The same with experts of this width in the first and the last layer. The shared one's last slice is not full.
+fn with_experts(d_ff_expert: usize, norm_topk: bool) -> Config {
+    let mut config = small();
+    config.moe = Some(Moe {
+        n_experts: 10,
+        n_experts_per_token: 3,
+        d_ff_expert,
+        d_ff_shared: 232,
+        norm_topk,
+        sparse: vec![true, false, true],
+    });
+    config
+}
+
+fn session(gpu: &Arc<Gpu>, config: Config, dtype: DType, kv: Elem) -> Session {
     let options = LoadOptions {
         dtype: Some(dtype),
         kv: Some(kv),
         ctx: Some(100),
         batch: 66,
     };
-    let model = Model::random(&gpu(), small(), &options, 7).expect("a model");
-    let mut session = Session::new(&model).expect("a session");
-    let ids: Vec<u32> = (0..n_tokens).map(|i| (i * 389 + 11) % 1003).collect();
-    let mut checked = check::operations(&mut session, &ids, 16).expect("a trace");
-    checked.extend(check::step_operations(&mut session, &ids, 16).expect("a trace of a step"));
-    checked.push(check::end_to_end(&mut session, &ids).expect("a forward pass"));
-    assert!(checked.len() >= 25, "only {} operations were checked", checked.len());
-    for c in &checked {
-        assert!(
-            c.passed(),
-            "{dtype} {kv:?}, {n_tokens} tokens: {} in layer {} is off by {:.2} tolerances",
-            c.operation,
-            c.layer,
-            c.worst
-        );
+    Session::new(&Model::random(gpu, config, &options, 7).expect("a model")).expect("a session")
+}
+
+fn ids(n_tokens: u32) -> Vec<u32> {
+    (0..n_tokens).map(|i| (i * 389 + 11) % 1003).collect()
+}
+
+/// Checks a model of this shape with prompts of several lengths, and gives the names of what was checked.
+fn check_shape(config: Config, dtype: DType, kv: Elem, prompts: &[u32]) -> Vec<&'static str> {
+    let mut session = session(&gpu(), config, dtype, kv);
+    let mut names = Vec::new();
+    for &n_tokens in prompts {
+        let ids = ids(n_tokens);
+        let mut checked = check::operations(&mut session, &ids, 16).expect("a trace");
+        checked.extend(check::step_operations(&mut session, &ids, 16).expect("a trace of a step"));
+        checked.push(check::end_to_end(&mut session, &ids).expect("a forward pass"));
+        assert!(checked.len() >= 25, "only {} operations were checked", checked.len());
+        for c in &checked {
+            assert!(
+                c.passed(),
+                "{dtype} {kv:?}, {n_tokens} tokens: {} in layer {} is off by {:.2} tolerances",
+                c.operation,
+                c.layer,
+                c.worst
+            );
+        }
+        names.extend(checked.iter().map(|c| c.operation));
     }
+    names
+}
+
+fn check_all(dtype: DType, kv: Elem, n_tokens: u32) {
+    check_shape(small(), dtype, kv, &[n_tokens]);
 }
 
 #[test]
@@ -78,8 +113,49 @@ fn quantised_weights_agree_with_f64() {
     check_all(DType::Q4, Elem::F32, 5);
 }
 
-/// The operations that fail with one text of one shader replaced by another.
-fn failures_with(file: &str, from: &str, to: &str) -> Vec<&'static str> {
+/// Checks a mixture of experts with a prompt and with a few tokens.
+fn check_experts(d_ff_expert: usize, norm_topk: bool, dtype: DType) {
+    let names = check_shape(with_experts(d_ff_expert, norm_topk), dtype, Elem::F32, &[40, 3]);
+    let of_experts = [
+        "router_logits",
+        "topk_ids",
+        "topk_weights",
+        "pairs",
+        "offsets",
+        "experts_gate_up",
+        "experts_swiglu",
+        "experts_out",
+        "mixture",
+    ];
+    for operation in of_experts {
+        assert!(names.contains(&operation), "{operation} was not checked: {names:?}");
+    }
+}
+
+#[test]
+fn experts_agree_with_f64() {
+    check_experts(96, false, DType::F32);
+    check_experts(96, true, DType::BF16);
+}
+
+#[test]
+fn quantised_experts_agree_with_f64() {
+    check_experts(128, false, DType::Q8);
+    check_experts(128, true, DType::Q4);
+}
+
+/// Where a fault shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// A prompt, whose logits then are wrong too.
+    Prompt,
+    /// A step of one token.
+    Step,
+}
+use Phase::{Prompt, Step};
+
+/// A copy of the shaders with one text of one of them replaced by another.
+fn faulty_shaders(file: &str, from: &str, to: &str) -> tempfile::TempDir {
     let shaders = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");
     let dir = tempfile::tempdir().expect("a temporary folder");
     std::fs::create_dir(dir.path().join("shared")).expect("a folder");
@@ -94,50 +170,118 @@ fn failures_with(file: &str, from: &str, to: &str) -> Vec<&'static str> {
     let text = std::fs::read_to_string(&path).expect("the shader");
     assert!(text.contains(from), "{file} no longer holds {from:?}");
     std::fs::write(&path, text.replace(from, to)).expect("a faulty shader");
+    dir
+}
 
+/// A text of a shader, the one that a fault has in its place, when it shows, and in which operation.
+type Fault = (&'static str, &'static str, &'static str, Phase, &'static str);
+
+/// Plants a fault, and checks that the operation is among those that fail.
+fn check_fault(config: Config, (file, from, to, phase, operation): Fault) {
+    let dir = faulty_shaders(file, from, to);
     let gpu = Gpu::open(&GpuOptions {
         sources: Sources::from_dir(dir.path()),
         ..gpu_options()
     })
     .expect("an adapter");
-    let options = LoadOptions {
-        dtype: Some(DType::F32),
-        kv: Some(Elem::F32),
-        ctx: Some(100),
-        batch: 64,
+    let mut session = session(&gpu, config, DType::F32, Elem::F32);
+    let ids = ids(40);
+    let checked: Vec<Checked> = match phase {
+        Prompt => check::operations(&mut session, &ids, 16).expect("a trace"),
+        Step => check::step_operations(&mut session, &ids, 16).expect("a trace of a step"),
     };
-    let model = Model::random(&gpu, small(), &options, 7).expect("a model");
-    let mut session = Session::new(&model).expect("a session");
-    let ids: Vec<u32> = (0..40).map(|i| (i * 389 + 11) % 1003).collect();
-    let checked = check::operations(&mut session, &ids, 16).expect("a trace");
-    let step = check::step_operations(&mut session, &ids, 16).expect("a trace of a step");
-    let whole = check::end_to_end(&mut session, &ids).expect("a forward pass");
-    let in_step = file.starts_with("norm_");
-    assert!(in_step || !whole.passed(), "{file}: the fault does not show end to end");
-    let checked = if in_step { step } else { checked };
-    checked.iter().filter(|c| !c.passed()).map(|c| c.operation).collect()
+    let failed: Vec<&str> = checked.iter().filter(|c| !c.passed()).map(|c| c.operation).collect();
+    assert!(
+        failed.contains(&operation),
+        "{file}, {to:?}: {operation} should fail, but {failed:?} did"
+    );
+    if phase == Prompt {
+        let whole = check::end_to_end(&mut session, &ids).expect("a forward pass");
+        assert!(!whole.passed(), "{file}, {to:?}: the fault does not show end to end");
+    }
 }
 
 /// A check that cannot fail is worth nothing: each planted fault is found, and in the right operation.
 #[test]
 fn planted_faults_are_found_where_they_are() {
     let faults = [
-        ("rope.wgsl", "first * c - second * s", "first * c + second * s", "q_rope"),
+        ("rope.wgsl", "first * c - second * s", "first * c + second * s", Prompt, "q_rope"),
         (
             "rms_norm.wgsl",
             "params.inv_d + params.eps",
             "params.inv_d * 1.001 + params.eps",
+            Prompt,
             "input_norm",
         ),
-        ("attention_prefill.wgsl", "key <= pos0", "key < pos0 + 2u", "attn_context"),
-        ("matmul.wgsl", "group0 += TILE_K / 8u", "group0 += TILE_K / 4u", "gate_up"),
-        ("silu_mul.wgsl", "1.0 + exp(", "1.002 + exp(", "swiglu"),
-        ("norm_qkv_rope.wgsl", "-y.y, d < HALF", "-y.y, d >= HALF", "q_rope"),
-        ("norm_qkv_rope.wgsl", "vectors[b / 4u][b % 4u]", "0.0", "v_cache"),
-        ("norm_gate_up.wgsl", "1.0 + exp(", "1.002 + exp(", "swiglu"),
+        ("attention_prefill.wgsl", "key <= pos0", "key < pos0 + 2u", Prompt, "attn_context"),
+        ("matmul.wgsl", "group0 += TILE_K / 8u", "group0 += TILE_K / 4u", Prompt, "gate_up"),
+        ("silu_mul.wgsl", "1.0 + exp(", "1.002 + exp(", Prompt, "swiglu"),
+        ("norm_qkv_rope.wgsl", "-y.y, d < HALF", "-y.y, d >= HALF", Step, "q_rope"),
+        ("norm_qkv_rope.wgsl", "vectors[b / 4u][b % 4u]", "0.0", Step, "v_cache"),
+        ("norm_gate_up.wgsl", "1.0 + exp(", "1.002 + exp(", Step, "swiglu"),
     ];
-    for (file, from, to, operation) in faults {
-        let failed = failures_with(file, from, to);
-        assert!(failed.contains(&operation), "{file}: {operation} should fail, but {failed:?} did");
+    for fault in faults {
+        check_fault(small(), fault);
+    }
+}
+
+#[test]
+fn planted_faults_of_experts_are_found_where_they_are() {
+    let sum = "weight / sum_partials(0u, inv)";
+    let faults = [
+        // weights that are no softmax, the softmax over the chosen alone, another expert, another gate
+        ("router.wgsl", sum, "weight", Prompt, "topk_weights"),
+        (
+            "router.wgsl",
+            "is_chosen || params.normalise == 0u",
+            "is_chosen",
+            Prompt,
+            "topk_weights",
+        ),
+        ("router.wgsl", "sh_keys[other] > key", "sh_keys[other] < key", Prompt, "topk_ids"),
+        ("router.wgsl", "min(-sh_logits", "min(sh_logits", Step, "topk_weights"),
+        // the last token's last choice dropped, and every list begun at the front
+        (
+            "group_experts.wgsl",
+            "if chosen[i] == expert {",
+            "if chosen[i] == expert && i + 1u < n {",
+            Prompt,
+            "pairs",
+        ),
+        (
+            "group_experts.wgsl",
+            "offsets[expert] = offset",
+            "offsets[expert] = 0u",
+            Prompt,
+            "offsets",
+        ),
+        // rows of other tokens, results to other tokens, and another expert's matrix
+        (
+            "shared/rows_grouped.wgsl",
+            "pair / params.n_slots",
+            "pair % params.n_slots",
+            Prompt,
+            "experts_gate_up",
+        ),
+        (
+            "shared/rows_grouped.wgsl",
+            "params.gather == 0u",
+            "params.gather == 2u",
+            Prompt,
+            "experts_out",
+        ),
+        ("shared/rows_grouped.wgsl", "z * params.n_rows", "0u", Prompt, "experts_out"),
+        ("combine_experts.wgsl", "weight * y", "y", Prompt, "mixture"),
+        ("combine_experts.wgsl", "s < params.n_slots", "s < params.k", Prompt, "mixture"),
+        ("experts_gate_up.wgsl", "min(-y.x", "min(y.x", Step, "experts_swiglu"),
+        ("experts_down.wgsl", "sh_factors[slot] * hidden", "hidden", Step, "mixture"),
+        // the shared expert's slices in place of each other
+        ("shared/slots.wgsl", "slot - params.k;", "0u;", Step, "experts_swiglu"),
+    ];
+    let mut config = with_experts(96, false);
+    config.n_layers = 1; // the first, which is sparse
+    config.windows.truncate(1);
+    for fault in faults {
+        check_fault(config.clone(), fault);
     }
 }

@@ -3,11 +3,17 @@
 
 use std::sync::Arc;
 
-use qwgpu_model::{GenerateOptions, LoadOptions, Model, Session, config::Config, sampler::SamplerConfig};
+use qwgpu_model::{
+    GenerateOptions, LoadOptions, Model, Session,
+    config::{Config, Moe},
+    sampler::SamplerConfig,
+};
 use qwgpu_runtime::{Counts, DType, Elem, Gpu, GpuOptions};
 
 /// Norm and q, k, v; attention and its merge; output; norm, gate and up; down.
 const A_LAYER: u64 = 6;
+/// The same with the router before gate and up.
+const A_SPARSE_LAYER: u64 = 7;
 /// The embedding with the token's place.
 const EMBED: u64 = 1;
 /// The final norm and the product with the vocabulary.
@@ -31,20 +37,34 @@ fn small() -> Config {
     config
 }
 
-fn session(gpu: &Arc<Gpu>, batch: usize) -> Session {
+/// The same with experts in these layers. The shared one is cut into three slices, the last of which is not full.
+fn with_experts(sparse: [bool; 3]) -> Config {
+    let mut config = small();
+    config.moe = Some(Moe {
+        n_experts: 26,
+        n_experts_per_token: 3,
+        d_ff_expert: 96,
+        d_ff_shared: 232,
+        norm_topk: false,
+        sparse: sparse.to_vec(),
+    });
+    config
+}
+
+fn session(gpu: &Arc<Gpu>, config: Config, batch: usize) -> Session {
     let options = LoadOptions {
         dtype: Some(DType::F32),
         kv: Some(Elem::F32),
         ctx: Some(100),
         batch,
     };
-    Session::new(&Model::random(gpu, small(), &options, 7).expect("a model")).expect("a session")
+    Session::new(&Model::random(gpu, config, &options, 7).expect("a model")).expect("a session")
 }
 
 /// What each token of a greedy answer asked of the device.
-fn counts_of_tokens(max_tokens: usize) -> Vec<Counts> {
+fn counts_of_tokens(config: Config, max_tokens: usize) -> Vec<Counts> {
     let gpu = gpu(None);
-    let mut session = session(&gpu, 64);
+    let mut session = session(&gpu, config, 64);
     let options = GenerateOptions {
         sampler: SamplerConfig::greedy(),
         max_tokens,
@@ -60,10 +80,10 @@ fn counts_of_tokens(max_tokens: usize) -> Vec<Counts> {
     counts
 }
 
-#[test]
-fn a_step_takes_six_dispatches_a_layer() {
-    let counts = counts_of_tokens(8);
-    let expected = small().n_layers as u64 * A_LAYER + EMBED + HEAD + ARGMAX;
+/// Checks what each step dispatches, given what its layers do.
+fn check_dispatches(config: Config, layers: u64) {
+    let counts = counts_of_tokens(config, 8);
+    let expected = layers + EMBED + HEAD + ARGMAX;
     // the last call has no step to run ahead of it
     for (step, pair) in counts[..7].windows(2).enumerate() {
         assert_eq!(pair[1].dispatches - pair[0].dispatches, expected, "step {step}: a fusion was lost");
@@ -71,8 +91,18 @@ fn a_step_takes_six_dispatches_a_layer() {
 }
 
 #[test]
-fn nothing_is_allocated_or_compiled_after_the_first_token() {
-    let counts = counts_of_tokens(70); // into the cache's second block
+fn a_step_takes_six_dispatches_a_layer() {
+    check_dispatches(small(), 3 * A_LAYER);
+}
+
+#[test]
+fn a_step_takes_seven_dispatches_a_layer_with_experts() {
+    check_dispatches(with_experts([true; 3]), 3 * A_SPARSE_LAYER);
+    check_dispatches(with_experts([false, true, false]), 2 * A_LAYER + A_SPARSE_LAYER);
+}
+
+fn check_nothing_is_made(config: Config) {
+    let counts = counts_of_tokens(config, 70); // into the cache's second block
     let first = counts[0];
     for (step, now) in counts.iter().enumerate() {
         assert_eq!(
@@ -83,23 +113,84 @@ fn nothing_is_allocated_or_compiled_after_the_first_token() {
     }
 }
 
+#[test]
+fn nothing_is_allocated_or_compiled_after_the_first_token() {
+    check_nothing_is_made(small());
+}
+
+#[test]
+fn nothing_is_allocated_or_compiled_after_the_first_token_with_experts() {
+    check_nothing_is_made(with_experts([true, false, true]));
+}
+
+/// Logits after twenty tokens fed in batches of so many, and how many dispatches they took.
+fn logits(config: &Config, max_binding: Option<u64>, batch: usize) -> (Vec<f32>, u64) {
+    let gpu = gpu(max_binding);
+    let mut session = session(&gpu, config.clone(), batch);
+    let ids: Vec<u32> = (0..20).map(|i| (i * 389 + 11) % 1003).collect();
+    let before = gpu.counts().dispatches;
+    session.feed(&ids).expect("a forward pass");
+    (session.logits().expect("logits"), gpu.counts().dispatches - before)
+}
+
+/// Compares two ways to the same logits.
+fn check_same(whole: &[f32], split: &[f32], what: &str) {
+    assert_eq!(whole.len(), split.len(), "{what}");
+    let largest = split.iter().fold(0.0, |m: f32, x| m.max(x.abs()));
+    let error = |(a, b): (&f32, &f32)| {
+        let error = (a - b).abs();
+        if error.is_nan() { f32::INFINITY } else { error }
+    };
+    let worst = whole.iter().zip(split).map(error).fold(0.0, f32::max);
+    assert!(
+        largest > 0.1 && worst <= 1e-4 * largest,
+        "{what}: logits of whole and of split matrices are {worst} apart, the largest is {largest}"
+    );
+}
+
 /// Bindings too small for the stacked matrices leave only the unfused kernels.
 #[test]
 fn split_matrices_take_the_unfused_kernels_and_give_the_same_logits() {
-    let ids: Vec<u32> = (0..20).map(|i| (i * 389 + 11) % 1003).collect();
-    let logits = |gpu: &Arc<Gpu>| {
-        let mut session = session(gpu, 1);
-        let before = gpu.counts().dispatches;
-        session.feed(&ids).expect("a forward pass");
-        (session.logits().expect("logits"), gpu.counts().dispatches - before)
-    };
-    let (fused, few) = logits(&gpu(None));
-    let (unfused, many) = logits(&gpu(Some(512 << 10)));
+    let (fused, few) = logits(&small(), None, 1);
+    let (unfused, many) = logits(&small(), Some(512 << 10), 1);
     assert!(few < many, "{few} and {many} dispatches");
-    let largest = unfused.iter().fold(0.0, |m: f32, x| m.max(x.abs()));
-    let worst = fused.iter().zip(&unfused).fold(0.0, |m: f32, (a, b)| m.max((a - b).abs()));
-    assert!(
-        worst <= 1e-4 * largest,
-        "fused and unfused logits are {worst} apart, the largest is {largest}"
-    );
+    check_same(&fused, &unfused, "a step");
+}
+
+/// Room for all of [`small`]'s matrices with a small vocabulary, but for ten experts' gates and ups and for 21 downs: 29 of each, the
+/// shared one's slices included, lie in three parts and in two.
+const SPLIT_STACKS: Option<u64> = Some(2 << 20);
+
+#[test]
+fn split_stacks_of_experts_give_the_same_logits() {
+    let mut config = with_experts([true; 3]);
+    config.vocab_size = 1003;
+    let dispatches = |batches: u64, a_layer: u64| batches * (3 * a_layer + EMBED) + HEAD;
+
+    let (steps, few) = logits(&config, None, 1);
+    let (split, many) = logits(&config, SPLIT_STACKS, 1);
+    assert_eq!(few, dispatches(20, A_SPARSE_LAYER), "steps with whole stacks");
+    assert_eq!(many, dispatches(20, A_SPARSE_LAYER + 2 + 1), "steps with split stacks");
+    check_same(&steps, &split, "steps");
+
+    let (prompt, few) = logits(&config, None, 64);
+    let (split, many) = logits(&config, SPLIT_STACKS, 64);
+    assert_eq!(many - few, 3 * (2 + 1), "a prompt with split stacks: parts beyond the first");
+    check_same(&prompt, &split, "a prompt");
+    check_same(&steps, &prompt, "steps and a prompt");
+}
+
+#[test]
+fn dense_and_sparse_layers_in_turn_give_the_same_logits() {
+    let config = with_experts([true, false, true]);
+    let (steps, few) = logits(&config, None, 1);
+    // every matrix but the routers in parts, so that a step takes the unfused kernels
+    let (split_steps, many) = logits(&config, Some(512 << 10), 1);
+    assert!(few < many, "{few} and {many} dispatches");
+    check_same(&steps, &split_steps, "steps");
+    let (prompt, few) = logits(&config, None, 64);
+    let (split_prompt, many) = logits(&config, SPLIT_STACKS, 64);
+    assert!(few < many, "{few} and {many} dispatches");
+    check_same(&prompt, &split_prompt, "a prompt");
+    check_same(&steps, &prompt, "steps and a prompt");
 }

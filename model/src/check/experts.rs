@@ -87,16 +87,17 @@ impl<'a> Check<'a> {
         self.checked.extend(checked);
     }
 
-    /// Every pair's place.
+    /// Every pair's place, and where each expert's begin.
     fn groups(&mut self, layer: usize, routed: &Routed<'a>) {
-        let pairs = self.trace(layer, "pairs");
         let chosen: Vec<u32> = routed.chosen.values.iter().map(|&id| id as u32).collect();
-        let (expected, _) = group_experts::reference(&chosen, routed.chosen.cols, routed.moe.n_experts, routed.moe.n_shared());
-        let mut checked = Checked::new(layer, "pairs");
-        for (&found, &pair) in pairs.values.iter().zip(&expected) {
-            checked.compare(found, f64::from(pair), 0.5);
+        let (pairs, offsets) = group_experts::reference(&chosen, routed.chosen.cols, routed.moe.n_experts, routed.moe.n_shared());
+        for (name, expected) in [("pairs", pairs), ("offsets", offsets)] {
+            let mut checked = Checked::new(layer, name);
+            for (&found, expected) in self.trace(layer, name).values.iter().zip(expected) {
+                checked.compare(found, f64::from(expected), 0.5);
+            }
+            self.checked.push(checked);
         }
-        self.checked.push(checked);
     }
 
     /// Both products of many rows, and what lies between.

@@ -26,6 +26,8 @@ const MAX_POSITIONS: usize = 1 << 24;
 const WIDTH_STEP: usize = 8;
 /// Most routed experts: the router has one invocation for each.
 const MAX_EXPERTS: usize = 256;
+/// Most slices of a routed expert's width that the shared expert is cut into: with [`MAX_EXPERTS`] as many slots as a step has room for.
+const MAX_SHARED: usize = 64;
 /// Query heads that one key head can serve: attention kernels keep that many rows of queries together.
 const GROUPS: RangeInclusive<usize> = 1..=16;
 
@@ -285,12 +287,20 @@ fn moe(fields: &Fields, n_layers: usize) -> Result<Moe> {
         let slot = layer.as_u64().and_then(|i| usize::try_from(i).ok()).and_then(|i| sparse.get_mut(i));
         *slot.ok_or_else(|| fields.wrong("mlp_only_layers", format!("it must list layers from 0 to {}", n_layers - 1)))? = false;
     }
-    Ok(Moe {
+    let moe = Moe {
         n_experts,
         n_experts_per_token: fields.need_count("num_experts_per_tok", 1..=n_experts)?,
         d_ff_expert: width(fields, "moe_intermediate_size", MAX_D_FF)?,
         d_ff_shared: width(fields, "shared_expert_intermediate_size", MAX_D_FF)?,
         norm_topk: fields.flag("norm_topk_prob")?.unwrap_or(false),
         sparse,
-    })
+    };
+    if moe.n_shared() > MAX_SHARED {
+        let reason = format!(
+            "{MAX_SHARED} times moe_intermediate_size, which is {}, is supported at most",
+            moe.d_ff_expert
+        );
+        return Err(fields.wrong("shared_expert_intermediate_size", reason));
+    }
+    Ok(moe)
 }

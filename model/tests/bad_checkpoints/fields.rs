@@ -4,7 +4,7 @@ use qwgpu_model::Error;
 use qwgpu_model::config::{Config, GenerationConfig};
 use serde_json::{Value, json};
 
-use super::config;
+use super::{config, moe_config};
 
 fn config_with(field: &str, value: &Value) -> String {
     let mut config = config();
@@ -159,6 +159,55 @@ fn fields_that_depend_on_others_are_named() {
     assert!(both.contains("`rope_parameters`") && both.contains("rope_scaling"), "{both}");
     let long = with(json!({"hidden_size": "x".repeat(100_000)}));
     assert!(long.len() < 300, "a long value is cut in the message: {} bytes", long.len());
+}
+
+#[test]
+fn wrong_fields_of_experts_name_the_field_and_its_value() {
+    let sound = moe_config();
+    Config::from_json(&sound.to_string()).expect("a sound mixture of experts");
+    // (field, value, what the message has to contain)
+    let cases = [
+        ("num_experts", json!(null), "missing"),
+        ("num_experts", json!(0), "whole number from 1 to 256"),
+        ("num_experts", json!(257), "257"),
+        ("num_experts_per_tok", json!(null), "missing"),
+        ("num_experts_per_tok", json!(0), "whole number from 1 to 8"),
+        ("num_experts_per_tok", json!(9), "whole number from 1 to 8"),
+        ("moe_intermediate_size", json!(null), "missing"),
+        ("moe_intermediate_size", json!(0), "whole number"),
+        ("moe_intermediate_size", json!(60), "multiple of 8"),
+        ("moe_intermediate_size", json!(1u64 << 40), "whole number"),
+        ("shared_expert_intermediate_size", json!(null), "missing"),
+        ("shared_expert_intermediate_size", json!(0), "whole number"),
+        ("shared_expert_intermediate_size", json!(100), "multiple of 8"),
+        (
+            "shared_expert_intermediate_size",
+            json!(64 * 64 + 8),
+            "64 times moe_intermediate_size, which is 64",
+        ),
+        ("norm_topk_prob", json!(1), "true or false"),
+        ("decoder_sparse_step", json!(0), "whole number"),
+        ("decoder_sparse_step", json!(-1), "-1"),
+        ("mlp_only_layers", json!(0), "must be a list"),
+        ("mlp_only_layers", json!([2]), "layers from 0 to 1"),
+        ("mlp_only_layers", json!([-1]), "layers from 0 to 1"),
+        ("mlp_only_layers", json!(["0"]), "layers from 0 to 1"),
+    ];
+    for (field, value, expected) in cases {
+        let mut config = sound.clone();
+        config[field] = value.clone();
+        let error = Config::from_json(&config.to_string()).expect_err(&format!("{field}: {value}"));
+        let message = error.to_string();
+        assert!(
+            matches!(error, Error::Config { .. }) && message.starts_with(&format!("config.json: `{field}`")) && message.contains(expected),
+            "{field} {value}: {message}"
+        );
+    }
+    // a dense model may say what it likes about experts
+    let mut dense = sound;
+    dense["model_type"] = json!("qwen2");
+    dense["num_experts"] = json!("none");
+    assert_eq!(Config::from_json(&dense.to_string()).expect("a sound dense model").moe, None);
 }
 
 #[test]

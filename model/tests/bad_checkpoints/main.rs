@@ -1,8 +1,9 @@
 //! Bad checkpoints end in one clear error that names the file or the field, never in a panic and never in a hang.
 //!
-//! `files` and `fields` take every kind of damage on its own and check its message; `random` damages at random, where only
+//! `files`, `fields` and `experts` take every kind of damage on its own and check its message; `random` damages at random, where only
 //! the absence of a panic counts.
 
+mod experts;
 mod fields;
 mod files;
 mod random;
@@ -18,6 +19,19 @@ fn config() -> Value {
         "tie_word_embeddings": true, "torch_dtype": "bfloat16", "use_sliding_window": false, "vocab_size": 512,
         "eos_token_id": 3
     })
+}
+
+/// A small sound configuration with experts in both layers.
+fn moe_config() -> Value {
+    let mut config = config();
+    let fields = json!({
+        "model_type": "qwen2_moe", "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
+        "shared_expert_intermediate_size": 96, "norm_topk_prob": false, "decoder_sparse_step": 1, "mlp_only_layers": []
+    });
+    for (field, value) in fields.as_object().expect("an object") {
+        config[field] = value.clone();
+    }
+    config
 }
 
 /// A weight file of this header and so many bytes of tensors.

@@ -7,7 +7,7 @@ use qwgpu_model::config::{Config, GenerationConfig};
 use qwgpu_model::{Error, rope};
 use serde_json::Value;
 
-use super::{GOOD_HEADER, config, weights};
+use super::{GOOD_HEADER, config, moe_config, weights};
 
 /// Everything that a caller would do with a checkpoint that opened.
 fn exercise(checkpoint: &Checkpoint) {
@@ -24,6 +24,12 @@ fn exercise(checkpoint: &Checkpoint) {
 /// Everything that a caller would compute from a configuration that was accepted.
 fn exercise_config(config: &Config) {
     assert!(config.n_parameters() > 0 && config.group_size() <= 16 && config.windows.len() == config.n_layers);
+    assert!(config.n_active_parameters() <= config.n_parameters());
+    if let Some(moe) = &config.moe {
+        // what the kernels of a step have room for
+        assert!(moe.n_experts <= 256 && moe.n_experts_per_token <= moe.n_experts && moe.n_slots() <= 320);
+        assert!(moe.n_shared() > 0 && moe.n_shared() * moe.d_ff_expert >= moe.d_ff_shared && moe.sparse.len() == config.n_layers);
+    }
     assert!(rope::inv_freq(config).iter().all(|f| f.is_finite() && *f > 0.0));
     assert!(rope::attention_factor(config).is_finite() && config.max_ctx() <= 1 << 24);
 }
@@ -53,6 +59,7 @@ fn any_value() -> impl Strategy<Value = Value> {
             "default",
             "silu",
             "qwen2",
+            "qwen2_moe",
             "sliding_attention",
             "float16",
             "\u{1f98a}\0"
@@ -78,14 +85,13 @@ fn any_value() -> impl Strategy<Value = Value> {
 }
 
 fn any_field() -> impl Strategy<Value = String> {
-    let mut names: Vec<String> = config().as_object().unwrap().keys().cloned().collect();
+    let mut names: Vec<String> = moe_config().as_object().unwrap().keys().cloned().collect();
     let more = [
         "head_dim",
         "rope_scaling",
         "rope_parameters",
         "layer_types",
         "dtype",
-        "num_experts",
         "partial_rotary_factor",
     ];
     names.extend(more.map(String::from));
@@ -139,8 +145,8 @@ proptest! {
     }
 
     #[test]
-    fn random_fields_never_panic(changes in prop::collection::vec((any_field(), any_value()), 1..4)) {
-        let mut config = config();
+    fn random_fields_never_panic(experts in any::<bool>(), changes in prop::collection::vec((any_field(), any_value()), 1..4)) {
+        let mut config = if experts { moe_config() } else { config() };
         for (field, value) in changes {
             config[field] = value;
         }
