@@ -44,7 +44,7 @@ pub(crate) struct Answer {
 /// # Errors
 /// One sentence for the user.
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    let prompt = prompt(args)?;
+    let prompt = prompt(args, io::stdin().is_terminal())?;
     let checkpoint = args.model.checkpoint()?;
     // Before the load, which can take minutes.
     let sampler = args.sampling.config(checkpoint.generation())?;
@@ -80,18 +80,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
-fn prompt(args: &RunArgs) -> Result<Prompt> {
+/// What to do, given whether somebody sits at a terminal and could type.
+fn prompt(args: &RunArgs, at_terminal: bool) -> Result<Prompt> {
     let text = match (&args.ids, &args.prompt) {
         (Some(ids), _) => return Ok(Prompt::Ids(ids.clone())),
         (None, Some(text)) => text.clone(),
-        (None, None) if !io::stdin().is_terminal() => piped()?,
-        (None, None) if args.json => {
-            return Err(Usage("--json needs a prompt: as an argument, from a pipe, or with --ids".into()).into());
+        (None, None) if !at_terminal => piped()?,
+        (None, None) => {
+            let needs = [("--json", args.json), ("--expert-stats", args.expert_stats)];
+            return match needs.iter().find(|(_, given)| *given) {
+                Some((option, _)) => Err(Usage(format!("{option} needs a prompt: as an argument, from a pipe, or with --ids")).into()),
+                None => Ok(Prompt::Chat),
+            };
         }
-        (None, None) if args.expert_stats => {
-            return Err(Usage("--expert-stats needs a prompt: as an argument, from a pipe, or with --ids".into()).into());
-        }
-        (None, None) => return Ok(Prompt::Chat),
     };
     if text.trim().is_empty() {
         bail!("the prompt is empty; give some text as an argument or through a pipe");
@@ -342,4 +343,32 @@ fn sampling_words(sampler: &SamplerConfig) -> String {
 /// Whether a conversation has outgrown the context, which a chat can say more about than the error does.
 pub(crate) fn is_context_full(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<Error>(), Some(Error::ContextFull { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn prompt_at_terminal(options: &[&str]) -> Result<Prompt> {
+        match Cli::try_parse_from(["qwgpu", "run"].iter().chain(options)).unwrap().command {
+            Command::Run(args) => prompt(&args, true),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_chat_cannot_show_needs_a_prompt() {
+        for option in ["--json", "--expert-stats"] {
+            let Err(error) = prompt_at_terminal(&[option]) else {
+                panic!("{option} begins a chat")
+            };
+            assert!(error.is::<Usage>() && error.to_string().starts_with(option), "{error}");
+            assert!(matches!(prompt_at_terminal(&[option, "Hello"]), Ok(Prompt::Text(text)) if text == "Hello"));
+            assert!(matches!(prompt_at_terminal(&[option, "--ids", "1,2"]), Ok(Prompt::Ids(ids)) if ids == [1, 2]));
+        }
+        assert!(matches!(prompt_at_terminal(&["--stats"]), Ok(Prompt::Chat)));
+    }
 }

@@ -309,6 +309,68 @@ fn inspect_and_devices_describe() {
 }
 
 #[test]
+fn inspect_counts_the_parameters_that_a_token_meets() {
+    // 2 layers of 16 experts, 4 for a token; 494,208 and 199,296 parameters a layer, and 65,664 of embedding and last norm
+    let (all, active) = (2 * 494_208 + 65_664, 2 * 199_296 + 65_664);
+    let model = golden("tiny-moe-norm");
+    let plain = qwgpu(&["inspect", text(&model)]).ok().stdout;
+    for words in [
+        "1,054,080, 464,256 of them active",
+        "Qwen2MoeForCausalLM",
+        "16 of 64 in 2 of 2 layers, 4 for a token, and a shared one of 128",
+        "model.layers.1.mlp.experts.15.down_proj.weight",
+    ] {
+        assert!(plain.contains(words), "{words}: {plain}");
+    }
+    let json = qwgpu(&["inspect", text(&model), "--json"]).json();
+    assert_eq!(
+        (&json["n_parameters"], &json["n_active_parameters"]),
+        (&Value::from(all), &Value::from(active))
+    );
+    assert_eq!(json["bytes"], 2 * all, "the file's own count");
+    assert_eq!(json["config"]["experts"]["n_experts_per_token"], 4);
+    let dense = qwgpu(&["inspect", "demo", "--json"]).json();
+    assert_eq!(dense["n_active_parameters"], dense["n_parameters"]);
+    assert_eq!(dense["config"]["experts"], Value::Null);
+}
+
+#[test]
+fn expert_stats_are_a_line_for_each_layer() {
+    let model = golden("tiny-moe-norm");
+    let args = ["run", "-m", text(&model), "--ids", "1,2,3,4,5", "--greedy", "-n", "6"];
+    let plain = qwgpu(&args).ok();
+    let shown = qwgpu(&[&args[..], &["--expert-stats"]].concat()).ok();
+    assert_eq!(shown.stdout, plain.stdout, "statistics go to standard error");
+    let lines: Vec<Vec<&str>> = shown.stderr.lines().map(|line| line.split_whitespace().collect()).collect();
+    let head = lines.iter().position(|line| line.starts_with(&["layer", "choices", "busiest"]));
+    let layers = &lines[head.expect("a heading") + 1..];
+    assert_eq!(layers.len(), 2, "{}", shown.stderr);
+    let json = qwgpu(&[&args[..], &["--expert-stats", "--json"]].concat()).json();
+    let usage = json["expert_usage"].as_array().expect("a list");
+    assert_eq!(usage.len(), 2);
+    for (i, (line, usage)) in layers.iter().zip(usage).enumerate() {
+        let counts = ids(&usage[1]);
+        assert_eq!((usage[0].as_u64(), counts.len()), (Some(i as u64), 16));
+        // five tokens of the prompt and five of the six that were generated, four experts each; generating runs at most a step ahead
+        let total: u64 = counts.iter().sum();
+        assert!(total == 4 * 10 || total == 4 * 11, "{counts:?}");
+        let largest = counts.iter().max().expect("a count");
+        let busiest = counts.iter().position(|count| count == largest).expect("an expert");
+        assert_eq!(
+            line[..3],
+            [i.to_string(), total.to_string(), busiest.to_string()],
+            "{}",
+            shown.stderr
+        );
+    }
+    let dense = qwgpu(&["run", "Hello", "--greedy", "-n", "1", "--expert-stats"]).ok();
+    assert!(dense.stderr.contains("the model is dense"), "{}", dense.stderr);
+    assert_eq!(qwgpu(&[&args[..], &["--json"]].concat()).json()["expert_usage"], Value::Null);
+    // at a terminal that is a wrong command line (cli/run.rs); here standard input is empty
+    qwgpu(&["run", "--expert-stats"]).fails(1, &["prompt is empty"]);
+}
+
+#[test]
 fn logits_of_all_positions_agree_with_the_greedy_choice() {
     let folder = folder();
     let file = folder.path().join("logits.safetensors");

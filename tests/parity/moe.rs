@@ -9,10 +9,10 @@ use crate::golden::Golden;
 use crate::support::{Arithmetic, Device, all_logits, find, generate, greedy, session, skip};
 
 /// Router logits that lie closer than this may change places in half precision.
-const CLOSE_CALL: f32 = 0.05;
+pub(crate) const CLOSE_CALL: f32 = 0.05;
 
 /// The first token that another expert is chosen for, and by how much the closest of such calls was decided in `exact`.
-fn first_flip(exact: &[Trace], got: &[Trace]) -> Option<(usize, f32)> {
+pub(crate) fn first_flip(exact: &[Trace], got: &[Trace]) -> Option<(usize, f32)> {
     let ids = |traces: &[Trace]| -> Vec<Trace> { traces.iter().filter(|trace| trace.name == "topk_ids").cloned().collect() };
     let mut flip: Option<(usize, f32)> = None;
     for (exact_ids, got_ids) in ids(exact).iter().zip(ids(got)) {

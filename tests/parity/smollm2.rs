@@ -2,6 +2,10 @@
 //!
 //! The checkpoint is SmolLM2-135M-Instruct in Qwen2's layout, in the folder that `QWGPU_SMOLLM2` names (`script/test --slow` makes
 //! it). Thirty layers and 2,048 tokens of prose show drift that tiny models hide, and its width of 576 is no multiple of 128.
+//!
+//! `QWGPU_SMOLLM2_MOE` names the same model as a mixture of experts. Each of its eight experts is half the dense network with the neurons
+//! in an order of its own, two of them are chosen with weights that add up to 1, and the shared expert is the dense network, behind a
+//! gate of one half: whatever the router chooses, the sum is the dense layer, unless experts are mixed up or weighted wrongly.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,15 +19,20 @@ use crate::support::{Arithmetic, Device, all_logits, find, generate, greedy, rep
 
 /// The checkpoint, or `None` and a line that says so.
 fn checkpoint(what: &str) -> Option<Checkpoint> {
+    checkpoint_of("QWGPU_SMOLLM2", what)
+}
+
+/// The checkpoint in the folder that an environment variable names, or `None` and a line that says so.
+fn checkpoint_of(folder: &str, what: &str) -> Option<Checkpoint> {
     if variable("QWGPU_SLOW").is_none_or(|slow| slow == "0") {
         skip(&format!("SmolLM2 {what} (slow tier: script/test --slow)"));
         return None;
     }
-    let Some(folder) = variable("QWGPU_SMOLLM2") else {
-        skip(&format!("SmolLM2 {what} (QWGPU_SMOLLM2 names no checkpoint)"));
+    let Some(path) = variable(folder) else {
+        skip(&format!("SmolLM2 {what} ({folder} names no checkpoint)"));
         return None;
     };
-    Some(Checkpoint::open(Path::new(&folder)).unwrap_or_else(|error| panic!("QWGPU_SMOLLM2={folder}: {error}")))
+    Some(Checkpoint::open(Path::new(&path)).unwrap_or_else(|error| panic!("{folder}={path}: {error}")))
 }
 
 fn goldens() -> Value {
@@ -37,8 +46,26 @@ fn number(value: &Value) -> f64 {
 #[test]
 fn greedy_tokens_in_full() {
     let Some(checkpoint) = checkpoint("greedy tokens") else { return };
+    check_greedy(&checkpoint);
+}
+
+#[test]
+fn experts_give_the_dense_models_greedy_tokens() {
+    let Some(checkpoint) = checkpoint_of("QWGPU_SMOLLM2_MOE", "greedy tokens of a mixture of experts") else {
+        return;
+    };
+    let config = checkpoint.config();
+    assert!(
+        (0..config.n_layers).all(|layer| config.experts(layer).is_some()),
+        "every layer is sparse"
+    );
+    check_greedy(&checkpoint);
+}
+
+/// Every prompt's ids, greedy tokens and end.
+fn check_greedy(checkpoint: &Checkpoint) {
     let device = Device::open(Arithmetic::F32);
-    let model = device.load(&checkpoint, 512);
+    let model = device.load(checkpoint, 512);
     let tokenizer = model.tokenizer().expect("a tokenizer");
     let goldens = goldens();
     let mut session = session(&model);

@@ -13,7 +13,7 @@ use qwgpu_runtime::{Elem, Gpu, GpuOptions};
 /// Which capabilities of the adapter a test lets the kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arithmetic {
-    /// Everything but f16: f32 throughout.
+    /// Everything but f16 and integer dot products: f32 throughout.
     F32,
     /// f32 throughout, and no subgroup operations either: what the weakest adapter runs.
     Portable,
@@ -49,6 +49,7 @@ impl Device {
             let mut options = GpuOptions::from_env().expect("QWGPU_* variables");
             options.adapter = variable("QWGPU_TEST_ADAPTER").or(options.adapter);
             options.disabled.f16 |= arithmetic != Arithmetic::Native;
+            options.disabled.dot |= arithmetic != Arithmetic::Native;
             options.disabled.subgroup |= arithmetic == Arithmetic::Portable;
             Gpu::open(&options).unwrap_or_else(|error| panic!("parity needs a GPU or a software adapter: {error}"))
         };
