@@ -1,7 +1,7 @@
 // A block of 32 activations to signed bytes: x = d q, d the largest magnitude of the block over 127. What integer dot products need of
 // their second operand.
 //
-// Beside d it leaves d times the sum of the block's q, from which a product with weights d_w (n - 8) takes the offset out.
+// Beside d it leaves d times the sum of the block's q, from which a product with weights d_w (n - z) takes the zero point z out.
 // The kernel binds `bytes`, [n_blocks, 2], and `block_scales`, [n_blocks].
 
 const HIGHEST: f32 = 127.0;

@@ -67,7 +67,7 @@ fn check_f16(case: &str) {
     assert_eq!(ids, golden.generated, "{label}: greedy tokens; {}", where_astray());
 }
 
-/// A module of tests for each case.
+/// A module of tests for each case, by the module's own `check_f32` and `check_f16`.
 macro_rules! cases {
     ($($module:ident: $case:literal),* $(,)?) => {
         /// Every case that has tests here, for the tests of other modules.
@@ -92,6 +92,8 @@ macro_rules! cases {
         })*
     };
 }
+
+pub(crate) use cases;
 
 cases! {
     dense_p1: "tiny-dense.p1",

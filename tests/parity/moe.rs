@@ -4,7 +4,7 @@ use qwgpu_model::{Trace, checkpoint::Checkpoint};
 
 use crate::compare::{F16_TOLERANCE, compare};
 use crate::demo::check_goldens_of;
-use crate::dense::check_f32;
+use crate::dense::{cases, check_f32};
 use crate::golden::Golden;
 use crate::support::{Arithmetic, Device, all_logits, find, generate, greedy, session, skip};
 
@@ -71,32 +71,6 @@ fn check_f16(case: &str) {
     }
     let ids = generate(&mut session(&model), &golden.prompt, &greedy(golden.generated.len()));
     assert_eq!(ids, golden.generated, "{label}: greedy tokens");
-}
-
-/// A module of tests for each case.
-macro_rules! cases {
-    ($($module:ident: $case:literal),* $(,)?) => {
-        /// Every case that has tests here, for the tests of other modules.
-        pub(crate) const CASES: &[&str] = &[$($case),*];
-        $(mod $module {
-            use super::{Arithmetic, check_f16, check_f32};
-
-            #[test]
-            fn f32() {
-                check_f32($case, Arithmetic::F32);
-            }
-
-            #[test]
-            fn portable() {
-                check_f32($case, Arithmetic::Portable);
-            }
-
-            #[test]
-            fn f16() {
-                check_f16($case);
-            }
-        })*
-    };
 }
 
 cases! {

@@ -54,9 +54,11 @@ impl ExpertActivations {
         let (Some(moe), Some((n_slots, width))) = (moe(config), Self::widest(config)) else {
             return 0;
         };
-        let per_token = (moe.n_experts + 1) + (2 * moe.n_experts_per_token + 1) + n_slots * (1 + width + moe.d_ff_expert);
-        let fixed = moe.n_stacked() + 1 + config.n_layers * moe.n_experts;
-        4 * (batch * per_token + fixed) as u64 + Operand::bytes(batch * n_slots, moe.d_ff_expert)
+        let per_token = (moe.n_experts + 1) + (2 * moe.n_experts_per_token + 1) + n_slots * (width + moe.d_ff_expert);
+        let usage = config.n_layers * moe.n_experts;
+        4 * (batch * per_token + usage) as u64
+            + Groups::bytes(batch, n_slots, moe.n_stacked())
+            + Operand::bytes(batch * n_slots, moe.d_ff_expert)
     }
 
     /// `None` for a model without sparse layers.

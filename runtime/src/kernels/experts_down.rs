@@ -7,7 +7,7 @@
 use qwgpu_shaders::Variant;
 
 use super::{
-    Handle, PerDType, fold,
+    Handle, PerDType, fold, matmul,
     share::{Forms, Share},
     slots::Stack,
     weights_format,
@@ -130,7 +130,6 @@ impl ExpertsDown {
 /// The definition of what is added to one output: for each slot its factor, the row of its expert and its hidden activations.
 #[must_use]
 pub fn reference<'a>(slots: impl IntoIterator<Item = (f32, &'a [f32], &'a [f32])>) -> f64 {
-    let product = |row: &[f32], hidden: &[f32]| -> f64 { row.iter().zip(hidden).map(|(&w, &h)| f64::from(w) * f64::from(h)).sum() };
-    let slot = |(factor, row, hidden)| f64::from(factor) * product(row, hidden);
+    let slot = |(factor, row, hidden)| f64::from(factor) * matmul::reference(row, hidden);
     slots.into_iter().map(slot).sum()
 }
