@@ -8,7 +8,8 @@
 //
 // x comes as f16 times a power of two for each row (to_f16.wgsl); the sums are divided by it on their way out, which is through
 // workgroup memory: the places of a cooperative matrix's elements are the driver's secret. Slabs' rows are padded by 8 halves
-// against bank conflicts. Tiles are taken in bands of BAND tiles of tokens, so that neighbours share weights in the cache.
+// against bank conflicts. Tiles are taken in bands of BAND tiles of tokens, so that neighbours share weights in the cache. Where a tile
+// of a stack's matrix has no rows in its second half, as every second expert's last one, the subgroups share out the first half.
 //
 // Needs one shared/coop_*.wgsl: TILE, MatA, MatB, MatC, and one shared/rows_*.wgsl: which rows there are, and where outputs go.
 // Header: SUBGROUP, GRID_M, GRID_N.
@@ -40,21 +41,37 @@ struct Slab {
     w: array<Packed8, N_W>,
 }
 
-// Fetches the slab from group0 on. Rows past the end repeat the last one; columns past the end are zeros in x, and in the weights
-// repeat the last, finite as all are.
-fn fetch(rows: Rows, row0: u32, token0: u32, group0: u32, index: u32) -> Slab {
-    var slab: Slab;
+// Where the rows begin of which an invocation fetches one group of each slab, in groups: looked up once, since a stack's rows of x are
+// found through a list.
+struct Places {
+    x: array<u32, N_X>,
+    w: array<u32, N_W>,
+}
+
+// Rows past the end repeat the last one.
+fn find_places(rows: Rows, row0: u32, token0: u32, index: u32) -> Places {
+    var places: Places;
     for (var i = 0u; i < N_X; i++) {
-        let at = index + i * WORKGROUP;
-        let g = group0 + at % SLAB_GROUPS;
-        let t = x_row(rows, min(token0 + at / SLAB_GROUPS, rows.n - 1u));
-        slab.x[i] = select(vec4<u32>(0u), x[t * params.groups + min(g, params.groups - 1u)], g < params.groups);
+        let r = (index + i * WORKGROUP) / SLAB_GROUPS;
+        places.x[i] = x_row(rows, min(token0 + r, rows.n - 1u)) * params.groups;
     }
     for (var i = 0u; i < N_W; i++) {
-        let at = index + i * WORKGROUP;
-        let g = min(group0 + at % SLAB_GROUPS, params.groups - 1u);
-        let r = matrix_row(rows, min(row0 + at / SLAB_GROUPS, params.n_rows - 1u));
-        slab.w[i] = packed8(r * params.groups + g);
+        let r = (index + i * WORKGROUP) / SLAB_GROUPS;
+        places.w[i] = matrix_row(rows, min(row0 + r, params.n_rows - 1u)) * params.groups;
+    }
+    return places;
+}
+
+// Fetches the slab from group0 on. Columns past the end are zeros in x, and in the weights repeat the last, finite as all are.
+fn fetch(places: Places, group0: u32, index: u32) -> Slab {
+    let g = group0 + index % SLAB_GROUPS; // the same in all rows, as WORKGROUP is a multiple of SLAB_GROUPS
+    let inside = min(g, params.groups - 1u);
+    var slab: Slab;
+    for (var i = 0u; i < N_X; i++) {
+        slab.x[i] = select(vec4<u32>(0u), x[places.x[i] + inside], g < params.groups);
+    }
+    for (var i = 0u; i < N_W; i++) {
+        slab.w[i] = packed8(places.w[i] + inside);
     }
     return slab;
 }
@@ -78,7 +95,7 @@ fn put(slab: Slab, index: u32) {
 
 // Writes one of every subgroup's four matrices, whose blocks start at row0 and token0. Half of the subgroups at a time: workgroup
 // memory has no room for more beside the slabs.
-fn hand_out(rows: Rows, sums: MatC, subgroup: u32, row0: u32, token0: u32, index: u32) {
+fn hand_out(rows: Rows, sums: MatC, grid_n: u32, block_n: u32, subgroup: u32, row0: u32, token0: u32, index: u32) {
     for (var first = 0u; first < N_SUBGROUPS; first += STAGED) {
         if subgroup >= first && subgroup < first + STAGED {
             let o = (subgroup - first) * TILE * TILE;
@@ -87,8 +104,8 @@ fn hand_out(rows: Rows, sums: MatC, subgroup: u32, row0: u32, token0: u32, index
         workgroupBarrier(); // the matrices are staged
         for (var i = index; i < STAGED * TILE * TILE; i += WORKGROUP) {
             let owner = first + i / (TILE * TILE);
-            let t = token0 + (owner / GRID_N) * BLOCK + i / TILE % TILE;
-            let r = row0 + (owner % GRID_N) * BLOCK + i % TILE;
+            let t = token0 + (owner / grid_n) * BLOCK + i / TILE % TILE;
+            let r = row0 + (owner % grid_n) * block_n + i % TILE;
             if owner < N_SUBGROUPS && t < rows.n && r < params.n_rows {
                 put_out(rows, t, r, sh_out[i] * row_scales[x_row(rows, t)]);
             }
@@ -116,18 +133,40 @@ fn main(
     let token0 = (band * BAND + in_band % band_rows) * TILE_M;
     let row0 = in_band / band_rows * TILE_N;
     find_rows(rows, token0, index);
-    let my_x = (subgroup / GRID_N) * BLOCK * STRIDE;
-    let my_w = (subgroup % GRID_N) * BLOCK * STRIDE;
+    let places = find_places(rows, row0, token0, index);
 
     var c00: MatC;
     var c01: MatC;
     var c10: MatC;
     var c11: MatC;
-    var slab = fetch(rows, row0, token0, 0u, index);
+    var slab = fetch(places, 0u, index);
+    if RAGGED & (rows.n - token0 <= TILE_M / 2u) {
+        // half of the tile has no rows: subgroups share out the other half, one column of matrices each
+        let my_x = (subgroup / (2u * GRID_N)) * BLOCK * STRIDE;
+        let my_w = (subgroup % (2u * GRID_N)) * TILE * STRIDE;
+        for (var group0 = 0u; group0 < params.groups; group0 += SLAB_GROUPS) {
+            put(slab, index);
+            workgroupBarrier(); // the slab is complete
+            slab = fetch(places, group0 + SLAB_GROUPS, index);
+            for (var k = 0u; k < SLAB / 4u; k += TILE / 4u) {
+                let b = coopLoad<MatB>(&sh_w[my_w + k], STRIDE);
+                let a0 = coopLoadT<MatA>(&sh_x[my_x + k], STRIDE);
+                c00 = coopMultiplyAdd(a0, b, c00);
+                let a1 = coopLoadT<MatA>(&sh_x[my_x + TILE * STRIDE + k], STRIDE);
+                c10 = coopMultiplyAdd(a1, b, c10);
+            }
+            workgroupBarrier(); // the slab has been used up
+        }
+        hand_out(rows, c00, 2u * GRID_N, TILE, subgroup, row0, token0, index);
+        hand_out(rows, c10, 2u * GRID_N, TILE, subgroup, row0, token0 + TILE, index);
+        return;
+    }
+    let my_x = (subgroup / GRID_N) * BLOCK * STRIDE;
+    let my_w = (subgroup % GRID_N) * BLOCK * STRIDE;
     for (var group0 = 0u; group0 < params.groups; group0 += SLAB_GROUPS) {
         put(slab, index);
         workgroupBarrier(); // the slab is complete
-        slab = fetch(rows, row0, token0, group0 + SLAB_GROUPS, index);
+        slab = fetch(places, group0 + SLAB_GROUPS, index);
         for (var k = 0u; k < SLAB / 4u; k += TILE / 4u) {
             let b0 = coopLoad<MatB>(&sh_w[my_w + k], STRIDE);
             let b1 = coopLoad<MatB>(&sh_w[my_w + TILE * STRIDE + k], STRIDE);
@@ -140,8 +179,8 @@ fn main(
         }
         workgroupBarrier(); // the slab has been used up
     }
-    hand_out(rows, c00, subgroup, row0, token0, index);
-    hand_out(rows, c01, subgroup, row0 + TILE, token0, index);
-    hand_out(rows, c10, subgroup, row0, token0 + TILE, index);
-    hand_out(rows, c11, subgroup, row0 + TILE, token0 + TILE, index);
+    hand_out(rows, c00, GRID_N, BLOCK, subgroup, row0, token0, index);
+    hand_out(rows, c01, GRID_N, BLOCK, subgroup, row0 + TILE, token0, index);
+    hand_out(rows, c10, GRID_N, BLOCK, subgroup, row0, token0 + TILE, index);
+    hand_out(rows, c11, GRID_N, BLOCK, subgroup, row0 + TILE, token0 + TILE, index);
 }
