@@ -1,4 +1,5 @@
-// GQA flash attention for few query rows, split over the context; attention_merge joins the splits.
+// GQA flash attention for few query rows, split over the context; attention_merge joins the splits. A single split divides by its sums,
+// and needs no merge.
 //
 // One workgroup owns (split, kv head, token): all GROUP query heads that share the kv head, over one stretch of the context. It
 // walks in tiles of KEYS keys with the online softmax (Milakov and Gimelshein 2018; Dao et al. 2022): running maximum m, running
@@ -28,7 +29,7 @@ var<immediate> params: Params;
 @group(0) @binding(2) var<storage, read> v_cache: array<KvVec>;           // the same
 @group(0) @binding(3) var<storage, read> rows: array<Row>;                // [n_tokens]
 @group(0) @binding(4) var<storage, read> block_table: array<u32>;         // [n_slots, blocks_per_slot]
-@group(0) @binding(5) var<storage, read_write> partials: array<vec4<f32>>; // [n_tokens, n_heads, n_splits, head_dim]
+@group(0) @binding(5) var<storage, read_write> partials: array<vec4<f32>>; // [n_tokens, n_heads, n_splits, head_dim]; one split: the output
 @group(0) @binding(6) var<storage, read_write> stats: array<vec2<f32>>;   // (m, l): [n_tokens, n_heads, n_splits]
 
 const WORKGROUP: u32 = 128u;
@@ -242,7 +243,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 l += sh_sum[g * LANES + other];
             }
             let o = (t * n_heads + kv_head * GROUP + g) * params.n_splits + split;
-            partials[o * HEAD_VECS + d] = joined;
+            partials[o * HEAD_VECS + d] = select(joined, joined / l, params.n_splits == 1u);
             if d == 0u {
                 stats[o] = vec2<f32>(sh_m[turn * GROUP + g], l);
             }

@@ -1,4 +1,4 @@
-// Joins the splits of attention_decode: out = sum_s e^(m_s - m) partial_s / sum_s e^(m_s - m) l_s, with m the largest m_s.
+// Joins the splits of attention_decode and attention_decode_coop: out = sum_s e^(m_s - m) partial_s / sum_s e^(m_s - m) l_s, with m the largest m_s.
 //
 // One workgroup owns one head of one token. Its invocations share the splits out over LANES lanes, HEAD_VECS vec4s wide, so that
 // many loads are under way at once; the first lane adds up what the lanes have found.

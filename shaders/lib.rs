@@ -29,6 +29,7 @@ macro_rules! files {
 const FILES: &[(&str, &str)] = files![
     "argmax",
     "attention_decode",
+    "attention_decode_coop",
     "attention_merge",
     "attention_prefill",
     "attention_prefill_coop",

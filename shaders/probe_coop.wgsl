@@ -1,4 +1,5 @@
-// Self-test of cooperative matrices: out = start + a * transpose(b), with operands in workgroup memory as in a tiled product.
+// Self-test of cooperative matrices: out = start + a * transpose(b), with operands in workgroup memory as in a tiled product, and in one tile
+// b loaded from where it lies, as attention loads keys.
 //
 // One workgroup owns one tile of the output and walks two tiles of k. b lies as weights do, a row for each column of the output.
 // It is read as it lies, column by column, or in odd columns of tiles turned in workgroup memory: both layouts are checked. Every
@@ -29,6 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row0 = group.y * TILE;
     let col0 = group.x * TILE;
     let turned = (group.x & 1u) == 1u;
+    let direct = (group.y & 1u) == 1u;
     for (var i = index; i < TILE * TILE; i += WORKGROUP) {
         sh_start[i] = start[(row0 + i / TILE) * params.n + col0 + i % TILE];
     }
@@ -45,6 +47,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let mat_a = coopLoadT<MatA>(&sh_a[0], STRIDE);
         if turned {
             let mat_b = coopLoadT<MatB>(&sh_b[0], STRIDE);
+            sum = coopMultiplyAdd(mat_a, mat_b, sum);
+        } else if direct {
+            let at = col0 * params.n + k0;
+            let mat_b = coopLoad<MatB>(&b[at], params.n);
             sum = coopMultiplyAdd(mat_a, mat_b, sum);
         } else {
             let mat_b = coopLoad<MatB>(&sh_b[0], STRIDE);

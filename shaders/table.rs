@@ -67,6 +67,7 @@ impl Variant {
             all.push(Self::AttentionMerge { head_dim });
             for (group, subgroup) in (1..=MAX_GROUP).flat_map(|group| [32, 64].map(|subgroup| (group, subgroup))) {
                 all.push(Self::AttentionPrefillCoop { head_dim, group, subgroup });
+                all.push(Self::AttentionDecodeCoop { head_dim, group, subgroup });
             }
             for kv in Kv::ALL {
                 all.push(Self::Rope { kv, head_dim });

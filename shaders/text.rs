@@ -51,7 +51,9 @@ impl Variant {
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => {
                 vec![kv_part(kv), "row", "kv_index"]
             }
-            Self::AttentionPrefillCoop { .. } => vec!["kv_f16", "row", "kv_index", CoopTile::M16F16.part()],
+            Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => {
+                vec!["kv_f16", "row", "kv_index", CoopTile::M16F16.part()]
+            }
             Self::Argmax { reduce } => vec![if reduce.subgroup { "best_subgroup" } else { "best_workgroup" }],
             Self::Probe(probe) => probe.parts(),
             Self::Topk => vec!["order"],
@@ -119,7 +121,7 @@ impl Variant {
                 ("GROUP", group),
                 ("UNROLLED", unrolled as u32),
             ],
-            Self::AttentionPrefillCoop { head_dim, group, subgroup } => vec![
+            Self::AttentionPrefillCoop { head_dim, group, subgroup } | Self::AttentionDecodeCoop { head_dim, group, subgroup } => vec![
                 ("SUBGROUP", subgroup),
                 ("HEAD_DIM", head_dim),
                 ("KV_BLOCK", KV_BLOCK),

@@ -168,7 +168,16 @@ pub enum Variant {
         /// Whether loops have constant bounds: for GPUs.
         unrolled: bool,
     },
-    /// Joins the splits of [`Variant::AttentionDecode`].
+    /// Attention of few query rows on cooperative matrices, split over the context, with an f16 cache.
+    AttentionDecodeCoop {
+        /// One of [`HEAD_DIMS`](crate::HEAD_DIMS).
+        head_dim: u32,
+        /// Query heads to a kv head, 1 to [`MAX_GROUP`](crate::MAX_GROUP).
+        group: u32,
+        /// Invocations of a subgroup, 32 or 64.
+        subgroup: u32,
+    },
+    /// Joins the splits of [`Variant::AttentionDecode`] and [`Variant::AttentionDecodeCoop`].
     AttentionMerge {
         /// One of [`HEAD_DIMS`](crate::HEAD_DIMS).
         head_dim: u32,
@@ -224,6 +233,7 @@ impl Variant {
             Self::AttentionPrefill { .. } => "attention_prefill",
             Self::AttentionPrefillCoop { .. } => "attention_prefill_coop",
             Self::AttentionDecode { .. } => "attention_decode",
+            Self::AttentionDecodeCoop { .. } => "attention_decode_coop",
             Self::AttentionMerge { .. } => "attention_merge",
             Self::SiluMul => "silu_mul",
             Self::Argmax { .. } => "argmax",
@@ -285,7 +295,7 @@ impl Variant {
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => matches!(kv, Kv::F16),
             Self::Probe(probe) => probe.needs_f16(),
             Self::Peak(peak) => matches!(peak, Peak::F16 | Peak::Coop { .. }),
-            Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } => true,
+            Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => true,
             _ => false,
         }
     }
@@ -294,7 +304,7 @@ impl Variant {
     #[must_use]
     pub const fn needs_coop(&self) -> bool {
         match self {
-            Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } => true,
+            Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => true,
             Self::Peak(peak) => matches!(peak, Peak::Coop { .. }),
             Self::Probe(probe) => matches!(probe, Probe::Coop(_)),
             _ => false,
@@ -318,7 +328,7 @@ impl Variant {
             | Self::ExpertsDownDot { reduce, .. }
             | Self::Argmax { reduce } => reduce.subgroup,
             Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
-            Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } => true,
+            Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => true,
             _ => false,
         }
     }

@@ -6,6 +6,7 @@
 
 mod argmax; // greedy choice
 mod attention_decode; // few rows, split over the context
+mod attention_decode_coop; // the same on matrix units
 mod attention_merge; // the join of the splits
 mod attention_prefill; // many rows, in tiles
 mod attention_prefill_coop; // the same on matrix units
@@ -88,6 +89,7 @@ fn kernels(criterion: &mut Criterion) {
     println!("{}, by {clock}", gpu.info().label());
     argmax::bench(criterion);
     attention_decode::bench(criterion);
+    attention_decode_coop::bench(criterion);
     attention_merge::bench(criterion);
     attention_prefill::bench(criterion);
     attention_prefill_coop::bench(criterion);

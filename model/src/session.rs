@@ -12,7 +12,7 @@ use qwgpu_runtime::{
     Elem, Pass, Tap, Tensor, Timing,
     kernels::{
         Row,
-        attention::{MAX_SPLIT_ROWS, Plan, n_splits},
+        attention::{MAX_SPLIT_ROWS, Plan},
     },
 };
 
@@ -318,7 +318,8 @@ impl Session {
     fn plan(&self, n_tokens: usize) -> Plan {
         let (gpu, config) = (&self.model.gpu, &self.model.config);
         if n_tokens <= MAX_SPLIT_ROWS {
-            return Plan::Split(n_splits(gpu, n_tokens, config.n_kv_heads, self.ids.len() + n_tokens));
+            let attention = &self.model.kernels.attention;
+            return Plan::Split(attention.n_splits(gpu, n_tokens, config.n_kv_heads, self.ids.len() + n_tokens));
         }
         let tiles = self.model.kernels.attention.tiles(&vec![0; n_tokens]);
         self.activations.tiles.write(gpu, &tiles);

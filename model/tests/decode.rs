@@ -10,10 +10,15 @@ use qwgpu_model::{
 };
 use qwgpu_runtime::{Counts, DType, Elem, Gpu, GpuOptions};
 
-/// Norm and q, k, v; attention and its merge; output; norm, gate and up; down.
-const A_LAYER: u64 = 6;
+/// Norm and q, k, v; attention; output; norm, gate and up; down.
+const A_LAYER: u64 = 5;
 /// The same with the router before gate and up.
-const A_SPARSE_LAYER: u64 = 7;
+const A_SPARSE_LAYER: u64 = 6;
+/// The merge of attention, in each layer, where the context is split.
+const MERGE: u64 = 1;
+/// A prompt after which every adapter's context is one split for some tokens, and one after which it is several.
+const SHORT: usize = 5;
+const LONG: usize = 260;
 /// The embedding with the token's place.
 const EMBED: u64 = 1;
 /// The final norm and the product with the vocabulary.
@@ -55,14 +60,14 @@ fn session(gpu: &Arc<Gpu>, config: Config, batch: usize) -> Session {
     let options = LoadOptions {
         dtype: Some(DType::F32),
         kv: Some(Elem::F32),
-        ctx: Some(100),
+        ctx: Some(LONG + 80),
         batch,
     };
     Session::new(&Model::random(gpu, config, &options, 7).expect("a model")).expect("a session")
 }
 
-/// What each token of a greedy answer asked of the device.
-fn counts_of_tokens(config: Config, max_tokens: usize) -> Vec<Counts> {
+/// What each token of a greedy answer to a prompt of so many tokens asked of the device.
+fn counts_of_tokens(config: Config, n_prompt: usize, max_tokens: usize) -> Vec<Counts> {
     let gpu = gpu(None);
     let mut session = session(&gpu, config, 64);
     let options = GenerateOptions {
@@ -70,7 +75,8 @@ fn counts_of_tokens(config: Config, max_tokens: usize) -> Vec<Counts> {
         max_tokens,
         stop_ids: Vec::new(),
     };
-    let tokens = session.generate(&[1, 2, 3, 4, 5], &options).expect("a generation");
+    let prompt: Vec<u32> = (1..=n_prompt as u32).collect();
+    let tokens = session.generate(&prompt, &options).expect("a generation");
     let mut counts = Vec::new();
     for token in tokens {
         token.expect("a token");
@@ -80,47 +86,55 @@ fn counts_of_tokens(config: Config, max_tokens: usize) -> Vec<Counts> {
     counts
 }
 
-/// Checks what each step dispatches, given what its layers do.
-fn check_dispatches(config: Config, layers: u64) {
-    let counts = counts_of_tokens(config, 8);
-    let expected = layers + EMBED + HEAD + ARGMAX;
-    // the last call has no step to run ahead of it
-    for (step, pair) in counts[..7].windows(2).enumerate() {
-        assert_eq!(pair[1].dispatches - pair[0].dispatches, expected, "step {step}: a fusion was lost");
+/// Checks what each step dispatches, given what its layers do in a short context.
+fn check_dispatches(config: &Config, layers: u64) {
+    let merges = config.n_layers as u64 * MERGE;
+    for (n_prompt, layers) in [(SHORT, layers), (LONG, layers + merges)] {
+        let counts = counts_of_tokens(config.clone(), n_prompt, 8);
+        let expected = layers + EMBED + HEAD + ARGMAX;
+        // the last call has no step to run ahead of it
+        for (step, pair) in counts[..7].windows(2).enumerate() {
+            let dispatches = pair[1].dispatches - pair[0].dispatches;
+            assert_eq!(dispatches, expected, "step {step} after {n_prompt} tokens: a fusion was lost");
+        }
     }
 }
 
 #[test]
-fn a_step_takes_six_dispatches_a_layer() {
-    check_dispatches(small(), 3 * A_LAYER);
+fn a_step_takes_five_dispatches_a_layer_and_a_merge_where_the_context_is_long() {
+    check_dispatches(&small(), 3 * A_LAYER);
 }
 
 #[test]
-fn a_step_takes_seven_dispatches_a_layer_with_experts() {
-    check_dispatches(with_experts([true; 3]), 3 * A_SPARSE_LAYER);
-    check_dispatches(with_experts([false, true, false]), 2 * A_LAYER + A_SPARSE_LAYER);
+fn a_step_takes_one_more_with_experts() {
+    check_dispatches(&with_experts([true; 3]), 3 * A_SPARSE_LAYER);
+    check_dispatches(&with_experts([false, true, false]), 2 * A_LAYER + A_SPARSE_LAYER);
 }
 
-fn check_nothing_is_made(config: Config) {
-    let counts = counts_of_tokens(config, 70); // into the cache's second block
-    let first = counts[0];
-    for (step, now) in counts.iter().enumerate() {
-        assert_eq!(
-            (now.buffers, now.pipelines, now.bind_groups),
-            (first.buffers, first.pipelines, first.bind_groups),
-            "token {step}: buffers, pipelines, bind groups"
-        );
+/// Checks an answer in a short context, and one that goes into another block of the cache in a long one. Between the two, when the
+/// context is split for the first time, the scratch is bound once.
+fn check_nothing_is_made(config: &Config) {
+    for (n_prompt, max_tokens) in [(SHORT, 20), (LONG, 70)] {
+        let counts = counts_of_tokens(config.clone(), n_prompt, max_tokens);
+        let first = counts[0];
+        for (step, now) in counts.iter().enumerate() {
+            assert_eq!(
+                (now.buffers, now.pipelines, now.bind_groups),
+                (first.buffers, first.pipelines, first.bind_groups),
+                "token {step} after {n_prompt} tokens: buffers, pipelines, bind groups"
+            );
+        }
     }
 }
 
 #[test]
 fn nothing_is_allocated_or_compiled_after_the_first_token() {
-    check_nothing_is_made(small());
+    check_nothing_is_made(&small());
 }
 
 #[test]
 fn nothing_is_allocated_or_compiled_after_the_first_token_with_experts() {
-    check_nothing_is_made(with_experts([true, false, true]));
+    check_nothing_is_made(&with_experts([true, false, true]));
 }
 
 /// Logits after twenty tokens fed in batches of so many, and how many dispatches they took.

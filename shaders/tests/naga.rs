@@ -54,6 +54,7 @@ fn every_variant_is_valid_and_within_webgpu_limits() {
         let (invocations, memory) = match variant {
             Variant::MatmulCoop { grid, .. } => (grid.workgroup(), grid.workgroup_memory()),
             Variant::AttentionPrefillCoop { subgroup, .. } => (8 * subgroup, 46 << 10),
+            Variant::AttentionDecodeCoop { subgroup, .. } => (8 * subgroup, 47 << 10),
             _ => (256, 32 << 10),
         };
         assert!(

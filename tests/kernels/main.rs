@@ -5,6 +5,7 @@
 
 mod argmax; // greedy choice
 mod attention_decode; // few rows, split over the context
+mod attention_decode_coop; // the same on matrix units
 mod attention_merge; // the join of the splits
 mod attention_prefill; // many rows, in tiles
 mod attention_prefill_coop; // the same on matrix units

@@ -2,12 +2,7 @@
 
 use qwgpu_runtime::{
     Elem, Matrix, Tensor,
-    kernels::{
-        attention::{self, MAX_SPLIT_ROWS},
-        matmul,
-        matvec::MAX_TOKENS,
-        rms_norm, rope, silu_mul,
-    },
+    kernels::{attention, matmul, matvec::MAX_TOKENS, rms_norm, rope, silu_mul},
 };
 
 use super::{Check, Checked, U, bytes_tolerance, halves_tolerance, sum_tolerance, swiglu_tolerance};
@@ -155,7 +150,7 @@ impl<'a> Check<'a> {
             let score = sum_tolerance(c.head_dim, norm(query) * longest(&keys) * f64::from(scale));
             let largest = values.iter().map(|&v| f64::from(v).abs()).fold(0.0, f64::max);
             // on matrix units queries and exponentials are f16: 2^-11 of each product of a score, and of each weight
-            let halves = if q.rows > MAX_SPLIT_ROWS && self.attention.has_coop() {
+            let halves = if self.attention.has_coop(q.rows) {
                 let products = norm(query) * longest(&keys) * f64::from(scale) / (c.head_dim as f64).sqrt();
                 2.0 * largest * (1.0 + 4.0 * products) / 2048.0
             } else {

@@ -7,6 +7,7 @@ use qwgpu_shaders::KV_BLOCK;
 
 use super::{
     attention_decode::AttentionDecode,
+    attention_decode_coop::{self, AttentionDecodeCoop},
     attention_merge::AttentionMerge,
     attention_prefill::{self, AttentionPrefill},
     attention_prefill_coop::{self, AttentionPrefillCoop},
@@ -18,8 +19,12 @@ use crate::{Elem, Gpu, Pass, Result, Tensor};
 pub const MAX_SPLIT_ROWS: usize = 8;
 /// Splits of the context at most: what a merge reads for each head.
 pub const MAX_SPLITS: usize = qwgpu_shaders::MAX_SPLITS as usize;
-/// Keys that a split has at least; fewer would not pay for the merge.
+/// Keys that a split has at least; fewer would not pay for what they add to the merge.
 const MIN_KEYS: usize = 32;
+/// Keys up to which one workgroup sees them all on GPUs: a merge takes as long as a few tiles of keys do.
+const ONE_SPLIT_KEYS: usize = 128;
+/// The same on matrix units.
+const ONE_SPLIT_KEYS_COOP: usize = 2 * attention_decode_coop::CHUNK;
 /// Workgroups that fill a large GPU (132 multiprocessors, two each); CPU drivers run one a core.
 const ENOUGH_WORKGROUPS: usize = 264;
 const ENOUGH_WORKGROUPS_CPU: usize = 8;
@@ -42,7 +47,7 @@ pub struct Query<'a> {
 /// How a batch is cut, decided on the host once for all layers.
 #[derive(Clone, Debug)]
 pub enum Plan {
-    /// Few rows: that many splits of the context.
+    /// Few rows: that many splits of the context, as [`Attention::n_splits`] says.
     Split(usize),
     /// Many rows: tiles as [`Attention::tiles`] makes them, u32 `[n_tiles, 2]`.
     Tiled(Tensor),
@@ -52,7 +57,7 @@ pub enum Plan {
 #[derive(Debug)]
 pub struct Attention {
     prefill: Prefill,
-    decode: AttentionDecode,
+    decode: Decode,
     merge: AttentionMerge,
     head_dim: usize,
     group_size: usize,
@@ -62,6 +67,12 @@ pub struct Attention {
 enum Prefill {
     Portable(AttentionPrefill),
     Coop(AttentionPrefillCoop),
+}
+
+#[derive(Debug)]
+enum Decode {
+    Portable(AttentionDecode),
+    Coop(AttentionDecodeCoop),
 }
 
 /// Where the split kernel leaves its partial results.
@@ -85,26 +96,21 @@ impl Scratch {
     }
 }
 
-/// Splits for `n_rows` rows of which the longest sees `n_keys` keys.
-#[must_use]
-pub fn n_splits(gpu: &Gpu, n_rows: usize, n_kv_heads: usize, n_keys: usize) -> usize {
-    let enough = if gpu.caps().cpu { ENOUGH_WORKGROUPS_CPU } else { ENOUGH_WORKGROUPS };
-    (enough / (n_rows * n_kv_heads))
-        .clamp(1, MAX_SPLITS)
-        .min(n_keys.div_ceil(MIN_KEYS))
-        .max(1)
-}
-
 impl Attention {
     /// Compiles all three kernels.
     ///
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, kv: Elem, head_dim: usize, group_size: usize) -> Result<Self> {
-        let Some(coop) = AttentionPrefillCoop::new(gpu, kv, head_dim, group_size)? else {
-            return Self::portable(gpu, kv, head_dim, group_size);
+        let prefill = match AttentionPrefillCoop::new(gpu, kv, head_dim, group_size)? {
+            Some(coop) => Prefill::Coop(coop),
+            None => Prefill::Portable(AttentionPrefill::new(gpu, kv, head_dim, group_size)?),
         };
-        Self::with(gpu, Prefill::Coop(coop), head_dim, group_size, kv)
+        let decode = match AttentionDecodeCoop::new(gpu, kv, head_dim, group_size)? {
+            Some(coop) => Decode::Coop(coop),
+            None => Decode::Portable(AttentionDecode::new(gpu, kv, head_dim, group_size)?),
+        };
+        Self::with(gpu, prefill, decode, head_dim, group_size)
     }
 
     /// The same without matrix units, whatever the adapter has.
@@ -113,17 +119,36 @@ impl Attention {
     /// As [`Attention::new`].
     pub fn portable(gpu: &Gpu, kv: Elem, head_dim: usize, group_size: usize) -> Result<Self> {
         let prefill = Prefill::Portable(AttentionPrefill::new(gpu, kv, head_dim, group_size)?);
-        Self::with(gpu, prefill, head_dim, group_size, kv)
+        let decode = Decode::Portable(AttentionDecode::new(gpu, kv, head_dim, group_size)?);
+        Self::with(gpu, prefill, decode, head_dim, group_size)
     }
 
-    fn with(gpu: &Gpu, prefill: Prefill, head_dim: usize, group_size: usize, kv: Elem) -> Result<Self> {
+    fn with(gpu: &Gpu, prefill: Prefill, decode: Decode, head_dim: usize, group_size: usize) -> Result<Self> {
         Ok(Self {
             prefill,
-            decode: AttentionDecode::new(gpu, kv, head_dim, group_size)?,
+            decode,
             merge: AttentionMerge::new(gpu, head_dim)?,
             head_dim,
             group_size,
         })
+    }
+
+    /// Splits for `n_rows` rows of which the longest sees `n_keys` keys. One needs no merge.
+    #[must_use]
+    pub fn n_splits(&self, gpu: &Gpu, n_rows: usize, n_kv_heads: usize, n_keys: usize) -> usize {
+        let cpu = gpu.caps().cpu;
+        let enough = if cpu { ENOUGH_WORKGROUPS_CPU } else { ENOUGH_WORKGROUPS };
+        let most = (enough / (n_rows * n_kv_heads)).clamp(1, MAX_SPLITS);
+        match self.decode {
+            Decode::Coop(_) if n_keys <= ONE_SPLIT_KEYS_COOP => 1,
+            // whole chunks to each, and as many to all as can be
+            Decode::Coop(_) => {
+                let chunks = n_keys.div_ceil(attention_decode_coop::CHUNK);
+                chunks.div_ceil(chunks.div_ceil(most))
+            }
+            Decode::Portable(_) if !cpu && n_keys <= ONE_SPLIT_KEYS => 1,
+            Decode::Portable(_) => most.min(n_keys.div_ceil(MIN_KEYS)).max(1),
+        }
     }
 
     /// The tiles of a batch, for [`Plan::Tiled`]: `(first_row, n_rows)` each. `slots` gives each row's sequence.
@@ -136,10 +161,14 @@ impl Attention {
         attention_prefill::tiles(slots, self.group_size, tile_rows)
     }
 
-    /// Whether many rows go to the matrix units, with queries and exponentials rounded to f16.
+    /// Whether so many rows go to the matrix units, with queries and exponentials rounded to f16.
     #[must_use]
-    pub const fn has_coop(&self) -> bool {
-        matches!(self.prefill, Prefill::Coop(_))
+    pub const fn has_coop(&self, n_rows: usize) -> bool {
+        if n_rows <= MAX_SPLIT_ROWS {
+            matches!(self.decode, Decode::Coop(_))
+        } else {
+            matches!(self.prefill, Prefill::Coop(_))
+        }
     }
 
     /// Attention of every row of `query.q` into `out` `[n_tokens, n_heads * head_dim]`.
@@ -167,9 +196,14 @@ impl Attention {
                     "attention: {n_partials} partials, room for {}",
                     scratch.stats.rows()
                 );
-                self.decode
-                    .dispatch(pass, query, n_kv_heads, *n_splits, &scratch.partials, &scratch.stats);
-                self.merge.dispatch(pass, &scratch.partials, &scratch.stats, *n_splits, out);
+                let partials = if *n_splits == 1 { out } else { &scratch.partials };
+                match &self.decode {
+                    Decode::Portable(kernel) => kernel.dispatch(pass, query, n_kv_heads, *n_splits, partials, &scratch.stats),
+                    Decode::Coop(kernel) => kernel.dispatch(pass, query, n_kv_heads, *n_splits, partials, &scratch.stats),
+                }
+                if *n_splits > 1 {
+                    self.merge.dispatch(pass, partials, &scratch.stats, *n_splits, out);
+                }
             }
         }
     }

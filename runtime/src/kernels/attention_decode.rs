@@ -1,12 +1,12 @@
 //! GQA flash attention of few query rows, split over the context so that long contexts fill the GPU.
 //!
 //! Each (split, kv head, row) leaves an unnormalised output with its running maximum and sum; [`super::attention_merge`] joins them
-//! (Dao et al. 2023, flash-decoding).
+//! (Dao et al. 2023, flash-decoding). A single split leaves the output itself.
 
 use qwgpu_shaders::Variant;
 
 use super::{Handle, attention::Query, kv_format};
-use crate::{Elem, Gpu, Pass, Result, Tensor, pipeline::Access};
+use crate::{Elem, Gpu, Pass, Result, Tensor, buffer::Buffer, pipeline::Access};
 
 pub(crate) const BINDINGS: &[Access] = &[
     Access::Read,
@@ -45,7 +45,8 @@ impl AttentionDecode {
         })
     }
 
-    /// Into `partials` `[n_tokens * n_heads * n_splits, head_dim]` and `stats` `[n_tokens * n_heads * n_splits, 2]` (m, l).
+    /// Into `partials` `[n_tokens * n_heads * n_splits, head_dim]` and `stats` `[n_tokens * n_heads * n_splits, 2]` (m, l). With one split,
+    /// `partials` becomes the normalised output, and may as well be `[n_tokens, n_heads * head_dim]`.
     pub fn dispatch(&self, pass: &mut Pass<'_>, query: &Query<'_>, n_kv_heads: usize, n_splits: usize, partials: &Tensor, stats: &Tensor) {
         let params = Params {
             n_kv_heads: n_kv_heads as u32,
@@ -55,16 +56,21 @@ impl AttentionDecode {
             scale: query.scale,
             group: self.group_size as u32,
         };
-        let buffers = [
-            &*query.q.buffer,
-            &query.cache.k.buffer,
-            &query.cache.v.buffer,
-            &query.paging.rows.buffer,
-            &query.paging.block_table.buffer,
-            &partials.buffer,
-            &stats.buffer,
-        ];
+        let buffers = buffers(query, partials, stats);
         let grid = [n_splits as u32, n_kv_heads as u32, query.q.rows() as u32];
         pass.dispatch(&self.pipeline, &buffers, &params, grid);
     }
+}
+
+/// What both kernels of decode bind, in order.
+pub(super) fn buffers<'a>(query: &'a Query<'_>, partials: &'a Tensor, stats: &'a Tensor) -> [&'a Buffer; 7] {
+    [
+        &query.q.buffer,
+        &query.cache.k.buffer,
+        &query.cache.v.buffer,
+        &query.paging.rows.buffer,
+        &query.paging.block_table.buffer,
+        &partials.buffer,
+        &stats.buffer,
+    ]
 }

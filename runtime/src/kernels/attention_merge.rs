@@ -1,4 +1,4 @@
-//! Joins the splits of [`super::attention_decode`]: `out = sum_s e^(m_s - m) partial_s / sum_s e^(m_s - m) l_s`.
+//! Joins the splits of [`super::attention_decode`] and [`super::attention_decode_coop`]: `out = sum_s e^(m_s - m) partial_s / sum_s e^(m_s - m) l_s`.
 
 use qwgpu_shaders::{MAX_SPLITS, Variant};
 

@@ -31,6 +31,7 @@ fn fields(variant: &Variant) -> &'static [(&'static str, &'static str)] {
         Variant::AttentionPrefill { .. } => attention_prefill::Params::FIELDS,
         Variant::AttentionPrefillCoop { .. } => attention_prefill_coop::Params::FIELDS,
         Variant::AttentionDecode { .. } => attention_decode::Params::FIELDS,
+        Variant::AttentionDecodeCoop { .. } => attention_decode_coop::Params::FIELDS,
         Variant::AttentionMerge { .. } => attention_merge::Params::FIELDS,
         Variant::SiluMul => silu_mul::Params::FIELDS,
         Variant::Argmax { .. } => argmax::Params::FIELDS,

@@ -26,6 +26,7 @@ macro_rules! params {
 pub mod argmax;
 pub mod attention;
 pub mod attention_decode;
+pub mod attention_decode_coop;
 pub mod attention_merge;
 pub mod attention_prefill;
 pub mod attention_prefill_coop;
@@ -98,6 +99,7 @@ const fn own_bindings(variant: &Variant) -> &'static [Access] {
         Variant::AttentionPrefill { .. } => attention_prefill::BINDINGS,
         Variant::AttentionPrefillCoop { .. } => attention_prefill_coop::BINDINGS,
         Variant::AttentionDecode { .. } => attention_decode::BINDINGS,
+        Variant::AttentionDecodeCoop { .. } => attention_decode_coop::BINDINGS,
         Variant::AttentionMerge { .. } => attention_merge::BINDINGS,
         Variant::SiluMul => silu_mul::BINDINGS,
         Variant::Argmax { .. } => argmax::BINDINGS,

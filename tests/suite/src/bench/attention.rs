@@ -1,11 +1,11 @@
-//! What the two attention kernels are measured on: every turn sees other blocks of one large cache.
+//! What the attention kernels are measured on: every turn sees other blocks of one large cache.
 
 use std::sync::Arc;
 
 use qwgpu_runtime::{
     Elem, Gpu, KV_BLOCK, Result, Tensor,
     kernels::{
-        attention::{Attention, Plan, Query, Scratch, n_splits},
+        attention::{Attention, Plan, Query, Scratch},
         rope::{KvLayer, Paging},
     },
 };
@@ -37,7 +37,7 @@ impl Batch {
         let bytes = 8 * n_tokens * q_cols + 2 * n_keys * model.n_kv_heads * model.head_dim * kv.bytes();
         let n_pairs = n_tokens * (2 * n_keys - n_tokens + 1) / 2;
         BenchCase::new(kernel, name, (bytes, 4 * n_pairs * q_cols), move |gpu, copies| {
-            self.prepare(gpu, copies, kernel == "attention_prefill")
+            self.prepare(gpu, copies, !kernel.ends_with("_coop"))
         })
     }
 
@@ -67,7 +67,7 @@ impl Batch {
         let outs = data::outputs(gpu, copies, n_tokens, cols)?;
         let scratch = Scratch::new(gpu, n_tokens, n_heads, head_dim)?;
         let plan = if n_tokens == 1 {
-            Plan::Split(n_splits(gpu, 1, n_kv_heads, n_keys))
+            Plan::Split(kernel.n_splits(gpu, 1, n_kv_heads, n_keys))
         } else {
             let tiles = kernel.tiles(&vec![0; n_tokens]);
             Plan::Tiled(Tensor::from_u32(gpu, "tiles", tiles.len(), 2, tiles.as_flattened())?)

@@ -1,11 +1,16 @@
-//! Attention of one token, the merge of its splits included.
+//! Attention of one token; where it is split, the merge included.
 
 use qwgpu_runtime::Gpu;
 
 use super::{BenchCase, attention::Batch, shapes};
 
 pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
-    let contexts: &[usize] = if gpu.caps().cpu { &[512] } else { &[512, 8192, 32_768] };
+    steps(gpu, "attention_decode")
+}
+
+/// The cases of either kernel.
+pub(super) fn steps(gpu: &Gpu, stem: &'static str) -> Vec<BenchCase> {
+    let contexts: &[usize] = if gpu.caps().cpu { &[512] } else { &[128, 512, 8192, 32_768] };
     let mut cases = Vec::new();
     for model in shapes::models(gpu) {
         for &n_keys in contexts {
@@ -15,7 +20,7 @@ pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
                 n_keys,
                 kv: shapes::kv(gpu),
             };
-            cases.push(batch.case("attention_decode"));
+            cases.push(batch.case(stem));
         }
     }
     cases

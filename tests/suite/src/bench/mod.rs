@@ -7,6 +7,7 @@
 mod argmax;
 mod attention;
 mod attention_decode;
+mod attention_decode_coop;
 mod attention_merge;
 mod attention_prefill;
 mod attention_prefill_coop;
@@ -107,9 +108,10 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 32] = [
+pub const KERNELS: [&str; 33] = [
     "argmax",
     "attention_decode",
+    "attention_decode_coop",
     "attention_merge",
     "attention_prefill",
     "attention_prefill_coop",
@@ -151,6 +153,7 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
     match kernel {
         "argmax" => argmax::cases(),
         "attention_decode" => attention_decode::cases(gpu),
+        "attention_decode_coop" => attention_decode_coop::cases(gpu),
         "attention_merge" => attention_merge::cases(gpu),
         "attention_prefill" => attention_prefill::cases(gpu),
         "attention_prefill_coop" => attention_prefill_coop::cases(gpu),

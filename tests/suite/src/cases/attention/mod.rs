@@ -13,6 +13,7 @@ use qwgpu_runtime::{
     kernels::{
         attention::Query,
         attention_decode::AttentionDecode,
+        attention_decode_coop::AttentionDecodeCoop,
         attention_merge::AttentionMerge,
         attention_prefill::{self, AttentionPrefill},
         attention_prefill_coop::{self, AttentionPrefillCoop},
@@ -115,14 +116,26 @@ fn run(gpu: &Gpu, s: &Shape, data: &Data) -> Result<Vec<f32>, Failure> {
         return out.read_f32(gpu);
     };
     let n = n_tokens * s.n_heads() * n_splits;
-    let partials = Guarded::new(gpu, n, s.head_dim, Elem::F32)?;
+    // a single split leaves the output itself
+    let partials = (n_splits > 1).then(|| Guarded::new(gpu, n, s.head_dim, Elem::F32)).transpose()?;
+    let into = partials.as_ref().unwrap_or(&out).out();
     let stats = Guarded::new(gpu, n, 2, Elem::F32)?;
-    let kernel = AttentionDecode::new(gpu, s.kv, s.head_dim, s.group)?;
-    let merge = AttentionMerge::new(gpu, s.head_dim)?;
-    kernel.dispatch(&mut pass, &query, s.n_kv_heads, n_splits, partials.out(), stats.out());
-    merge.dispatch(&mut pass, partials.out(), stats.out(), n_splits, out.out());
+    if s.coop {
+        let kernel = AttentionDecodeCoop::new(gpu, s.kv, s.head_dim, s.group)?;
+        let kernel = kernel.expect("cases say what they need");
+        kernel.dispatch(&mut pass, &query, s.n_kv_heads, n_splits, into, stats.out());
+    } else {
+        let kernel = AttentionDecode::new(gpu, s.kv, s.head_dim, s.group)?;
+        kernel.dispatch(&mut pass, &query, s.n_kv_heads, n_splits, into, stats.out());
+    }
+    if partials.is_some() {
+        let merge = AttentionMerge::new(gpu, s.head_dim)?;
+        merge.dispatch(&mut pass, into, stats.out(), n_splits, out.out());
+    }
     pass.submit();
-    partials.read_f32(gpu)?;
+    if let Some(partials) = partials {
+        partials.read_f32(gpu)?;
+    }
     // a split without keys has to say so: with any other maximum it might outdo those that have some
     if let Some(stat) = stats
         .read_f32(gpu)?

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use qwgpu_runtime::{Elem, kernels::attention_prefill_coop};
+use qwgpu_runtime::{
+    Elem,
+    kernels::{attention_decode_coop, attention_prefill_coop},
+};
 
 use crate::Case;
 
@@ -60,7 +63,7 @@ pub(super) struct Shape {
     pub(super) window: Option<usize>,
     pub(super) batch: Vec<Stretch>,
     pub(super) look: Look,
-    /// Whether the tiled kernel is the one for matrix units.
+    /// Whether the kernel is the one for matrix units.
     pub(super) coop: bool,
     /// Queries are multiplied by this: 1 keeps the softmax flat, 40 makes it choose.
     pub(super) sharpness: f32,
@@ -99,10 +102,9 @@ impl Shape {
         Self { n_kv_heads, ..self }
     }
 
-    /// The same on matrix units, if they have a kernel for it.
+    /// The same on matrix units, which take an f16 cache alone.
     pub(super) fn on_matrix_units(&self) -> Option<Self> {
-        let has = self.n_splits.is_none() && self.kv == Elem::F16;
-        has.then(|| Self {
+        (self.kv == Elem::F16).then(|| Self {
             coop: true,
             ..self.clone()
         })
@@ -130,20 +132,21 @@ impl Shape {
 
     pub(super) fn case(self) -> Case {
         let (stem, variants) = match self.n_splits {
+            Some(_) if self.coop => ("attention_decode_coop", &QUICK_DECODE[..]),
             Some(_) => ("attention_decode", &QUICK_DECODE[..]),
             None if self.coop => ("attention_prefill_coop", &QUICK_PREFILL[..]),
             None => ("attention_prefill", &QUICK_PREFILL[..]),
         };
         let variant = variants.contains(&(self.kv, self.head_dim, self.group));
         let quick = variant && self.products() <= QUICK_PRODUCTS;
-        let (needs_f16, coop) = (self.kv == Elem::F16, self.coop);
+        let (needs_f16, coop, is_split) = (self.kv == Elem::F16, self.coop, self.n_splits.is_some());
         let case = Case::new(stem, self.to_string(), move |gpu| super::check(gpu, &self))
             .with_f16(needs_f16)
             .quick(quick);
-        if coop {
-            case.with_coop(|caps| attention_prefill_coop::subgroup(caps).is_some())
-        } else {
-            case
+        match (coop, is_split) {
+            (true, true) => case.with_coop(|caps| attention_decode_coop::subgroup(caps).is_some()),
+            (true, false) => case.with_coop(|caps| attention_prefill_coop::subgroup(caps).is_some()),
+            (false, _) => case,
         }
     }
 }

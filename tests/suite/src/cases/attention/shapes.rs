@@ -35,6 +35,7 @@ pub(super) fn all(scale: Scale) -> Vec<Shape> {
     shapes.extend(contexts());
     shapes.extend(windows());
     shapes.extend(splits());
+    shapes.extend(one_split());
     shapes.extend(looks());
     shapes.extend(batches());
     shapes.extend(long(scale));
@@ -120,6 +121,28 @@ fn splits() -> Vec<Shape> {
     shapes
 }
 
+/// No merge: contexts of several chunks of 128 keys, which add to each other under maxima that rise, fall or stay; windows that begin
+/// anywhere in a chunk.
+fn one_split() -> Vec<Shape> {
+    let mut shapes = Vec::new();
+    for kernel in [
+        (Elem::F32, 64, 7),
+        (Elem::F16, 64, 2),
+        (Elem::F16, 128, 7),
+        (Elem::F16, 128, 16),
+        (Elem::F16, 64, 16),
+    ] {
+        for n in [1, 64, 100, 128, 129, 192, 193, 257, 400] {
+            let shape = Shape::new(kernel, Some(1), &[(1, n - 1, 1), (0, n, 2)]);
+            shapes.push(shape.clone().looking(Look::Rising, 4.0));
+            shapes.push(shape.clone().looking(Look::Falling, 4.0));
+            shapes.push(shape.clone().looking(Look::Below, 40.0));
+            shapes.extend([1, 17, 65, 130].map(|window| shape.clone().windowed(window)));
+        }
+    }
+    shapes
+}
+
 /// Hard values.
 fn looks() -> Vec<Shape> {
     let mut shapes = Vec::new();
@@ -130,8 +153,9 @@ fn looks() -> Vec<Shape> {
                     continue; // all zero there
                 }
                 let split = Shape::new(kernel, Some(6), &[(0, 250, 2), (1, 31, 1)]);
+                let whole = Shape::new(kernel, Some(1), &[(1, 250, 1)]);
                 let tiled = Shape::new(kernel, None, &[(1, 190, 40)]);
-                shapes.extend([split, tiled].map(|shape| shape.looking(look, sharpness)));
+                shapes.extend([split, whole, tiled].map(|shape| shape.looking(look, sharpness)));
             }
         }
     }

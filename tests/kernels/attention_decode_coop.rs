@@ -1,0 +1,6 @@
+//! Few rows on matrix units.
+
+#[test]
+fn cases() {
+    crate::check("attention_decode_coop");
+}
