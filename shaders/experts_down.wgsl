@@ -49,8 +49,7 @@ fn main(inv: Invocation) {
             for (var r = 0u; r < N_ROWS; r++) {
                 // past the last row the last one is read again; its sums are not written
                 let row = expert * params.n_rows + min(row0 + r, params.n_rows - 1u);
-                let w = weight8(row * params.groups + g);
-                sums[r] += dot(w.lo, lo) + dot(w.hi, hi);
+                sums[r] += dot8(levels8(row * params.groups + g), lo, hi);
             }
         }
         slot += slot_step;

@@ -15,13 +15,19 @@ struct Params {
 }
 var<immediate> params: Params;
 
-// binding 0: weights, [n_here, 2, d_ff, blocks]
-@group(0) @binding(1) var<storage, read> bytes: array<vec4<u32>>;        // [blocks, 2]
-@group(0) @binding(2) var<storage, read> block_scales: array<vec2<f32>>; // [blocks]: d, d times the sum of q
-@group(0) @binding(3) var<storage, read> chosen: array<u32>;             // [k]
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;          // [k + slices of the shared expert, d_ff]
+// binding 0: weights, [n_here, 2, d_ff, blocks]; 1: bytes; 2: block_scales
+@group(0) @binding(3) var<storage, read> chosen: array<u32>;    // [k]
+@group(0) @binding(4) var<storage, read_write> out: array<f32>; // [k + slices of the shared expert, d_ff]
 
 const N_OUT: u32 = N_ROWS / 2u;
+
+// The first row of the workgroup's expert.
+var<private> expert_row: u32;
+
+fn matrix_row(unit: u32, r: u32) -> u32 {
+    // past gate's last row that one is read again; its sums are not written
+    return expert_row + min(unit * N_OUT + r % N_OUT, params.d_ff - 1u) + r / N_OUT * params.d_ff;
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(inv: Invocation) {
@@ -31,21 +37,8 @@ fn main(inv: Invocation) {
     if unit * N_OUT >= params.d_ff || expert == ELSEWHERE {
         return; // the whole workgroup leaves: it lies beyond the last row, or another part has its expert
     }
-    var sums: array<f32, N_ROWS>;
-    for (var b = inv.index; b < params.blocks; b += WORKGROUP) {
-        let lo = bytes[2u * b];
-        let hi = bytes[2u * b + 1u];
-        let d = block_scales[b];
-        for (var r = 0u; r < N_ROWS; r++) {
-            // past gate's last row that one is read again; its sums are not written
-            let in_half = min(unit * N_OUT + r % N_OUT, params.d_ff - 1u);
-            let row = (2u * expert + r / N_OUT) * params.d_ff + in_half;
-            sums[r] += block_dot(row * params.blocks + b, lo, hi, d);
-        }
-    }
-    for (var r = 0u; r < N_ROWS; r++) {
-        put_partial(r, sums[r], inv);
-    }
+    expert_row = expert * 2u * params.d_ff;
+    put_dot_products(unit, params.blocks, inv);
     workgroupBarrier(); // every share of every sum is in place
     let o = unit * N_OUT + inv.index;
     if inv.index < N_OUT && o < params.d_ff {

@@ -168,14 +168,17 @@ pub const MATVEC_WORKGROUPS: [u32; 2] = [32, 64];
 /// Invocations of a workgroup and rows of the matrix that it owns, in products with one token. More invocations to a row keep more loads
 /// under way, and few rows make many workgroups of a small matrix; a CPU driver has one workgroup a core, and wants few invocations with
 /// many rows. Kernels that join two rows take no single one.
-pub const STEP_SHARES: [(u32, u32); 10] = [
+pub const STEP_SHARES: [(u32, u32); 13] = [
+    (32, 4),
     (32, 8),
     (64, 1),
     (64, 2),
     (64, 4),
+    (64, 8),
     (128, 1),
     (128, 2),
     (128, 4),
+    (128, 8),
     (256, 1),
     (256, 2),
     (256, 4),

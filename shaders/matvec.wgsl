@@ -35,10 +35,10 @@ fn main(inv: Invocation) {
         for (var r = 0u; r < N_ROWS; r++) {
             // past the last row the last one is read again; its sums are not written
             let row = min(row0 + r, params.n_rows - 1u);
-            let w = weight8(row * params.groups + g);
+            let w = levels8(row * params.groups + g);
             for (var t = 0u; t < N_TOKENS; t++) {
                 let xi = (min(t, params.n_tokens - 1u) * params.groups + g) * 2u;
-                sums[r * N_TOKENS + t] += dot(w.lo, x[xi]) + dot(w.hi, x[xi + 1u]);
+                sums[r * N_TOKENS + t] += dot8(w, x[xi], x[xi + 1u]);
             }
         }
     }

@@ -92,7 +92,10 @@ impl Variant {
             all.push(Self::MatvecDot { weights, reduce, rows });
             all.push(Self::ExpertsDownDot { weights, reduce, rows });
         }
-        all.extend(PAIRS_DOT_ROWS.map(|rows| Self::ExpertsGateUpDot { weights, reduce, rows }));
+        for rows in PAIRS_DOT_ROWS {
+            all.push(Self::GateUpDot { weights, reduce, rows });
+            all.push(Self::ExpertsGateUpDot { weights, reduce, rows });
+        }
         all
     }
 

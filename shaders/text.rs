@@ -41,9 +41,9 @@ impl Variant {
             Self::ExpertsGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows", "slots"],
             Self::ExpertsDown { weights, reduce, .. } => vec![weight(weights), sum(reduce), "slots"],
             Self::MatvecDot { weights, reduce, .. } => vec![dot(weights), sum(reduce)],
-            Self::ExpertsGateUpDot { weights, reduce, .. } | Self::ExpertsDownDot { weights, reduce, .. } => {
-                vec![dot(weights), sum(reduce), "slots"]
-            }
+            Self::GateUpDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "dot_rows"],
+            Self::ExpertsGateUpDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "dot_rows", "slots"],
+            Self::ExpertsDownDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "slots"],
             Self::NormQuantize { reduce } => vec![sum(reduce), "to_bytes"],
             Self::Quantize => vec!["to_bytes"],
             Self::Matmul { weights, grouped } => vec![weight(weights), rows(grouped)],
@@ -108,7 +108,7 @@ impl Variant {
                 ("N_SUMS", rows),
                 ("MAX_SLOTS", MAX_SLOTS),
             ],
-            Self::MatvecDot { reduce, rows, .. } | Self::ExpertsGateUpDot { reduce, rows, .. } => {
+            Self::MatvecDot { reduce, rows, .. } | Self::GateUpDot { reduce, rows, .. } | Self::ExpertsGateUpDot { reduce, rows, .. } => {
                 vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows)]
             }
             Self::Rope { head_dim, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],

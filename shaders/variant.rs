@@ -92,6 +92,15 @@ pub enum Variant {
         /// How squares are summed.
         reduce: Reduce,
     },
+    /// [`Variant::NormGateUp`] with quantised weights and x normalised and in bytes.
+    GateUpDot {
+        /// [`Weights::Q8`] or [`Weights::Q4`].
+        weights: Weights,
+        /// How products are summed.
+        reduce: Reduce,
+        /// One of [`PAIRS_DOT_ROWS`](crate::PAIRS_DOT_ROWS).
+        rows: u32,
+    },
     /// [`Variant::ExpertsGateUp`] with quantised weights and x in bytes.
     ExpertsGateUpDot {
         /// [`Weights::Q8`] or [`Weights::Q4`].
@@ -222,6 +231,7 @@ impl Variant {
             Self::Matmul { grouped: true, .. } => "matmul_experts",
             Self::MatmulCoop { grouped: true, .. } => "matmul_experts_coop",
             Self::NormQuantize { .. } => "norm_quantize",
+            Self::GateUpDot { .. } => "gate_up_dot",
             Self::ExpertsGateUpDot { .. } => "experts_gate_up_dot",
             Self::ExpertsDownDot { .. } => "experts_down_dot",
             Self::Matmul { .. } => "matmul",
@@ -273,6 +283,7 @@ impl Variant {
             | Self::ExpertsGateUp { weights, .. }
             | Self::ExpertsDown { weights, .. }
             | Self::Matmul { weights, .. }
+            | Self::GateUpDot { weights, .. }
             | Self::ExpertsGateUpDot { weights, .. }
             | Self::ExpertsDownDot { weights, .. }
             | Self::MatmulCoop { weights, .. } => Some(*weights),
@@ -324,6 +335,7 @@ impl Variant {
             | Self::ExpertsGateUp { reduce, .. }
             | Self::ExpertsDown { reduce, .. }
             | Self::NormQuantize { reduce }
+            | Self::GateUpDot { reduce, .. }
             | Self::ExpertsGateUpDot { reduce, .. }
             | Self::ExpertsDownDot { reduce, .. }
             | Self::Argmax { reduce } => reduce.subgroup,

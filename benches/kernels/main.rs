@@ -18,6 +18,7 @@ mod experts_down_dot; // the same with integer dot products
 mod experts_gate_up; // one token: norm, its experts' gate and up, SwiGLU
 mod experts_gate_up_dot; // its experts' gate and up with integer dot products, SwiGLU
 mod fill_random; // random weights
+mod gate_up_dot; // one token: gate and up with integer dot products, SwiGLU
 mod group_experts; // rows of each expert
 mod matmul; // tiled products
 mod matmul_coop; // products on matrix units
@@ -101,6 +102,7 @@ fn kernels(criterion: &mut Criterion) {
     experts_gate_up::bench(criterion);
     experts_gate_up_dot::bench(criterion);
     fill_random::bench(criterion);
+    gate_up_dot::bench(criterion);
     group_experts::bench(criterion);
     matmul::bench(criterion);
     matmul_coop::bench(criterion);

@@ -5,7 +5,7 @@
 
 use qwgpu_runtime::{
     BLOCK, Elem, Gpu,
-    kernels::{attention::Attention, experts::Experts, fill_random, matmul::Matmul, silu_mul},
+    kernels::{attention::Attention, experts::Experts, fill_random, gate_up::StepGateUp, matmul::Matmul, silu_mul},
 };
 
 use crate::{Result, Session, Trace, config::Config, weights::FeedForward};
@@ -142,6 +142,7 @@ fn next_operations(session: &mut Session, ids: &[u32], n_samples: usize) -> Resu
         config: model.config(),
         kv: model.kv(),
         matmul: &model.kernels.matmul,
+        gate_up: &model.kernels.gate_up,
         attention: &model.kernels.attention,
         experts: model.kernels.experts.as_ref(),
         traces: &traces,
@@ -180,8 +181,12 @@ fn next_operations(session: &mut Session, ids: &[u32], n_samples: usize) -> Resu
         }
     }
     let final_norm = model.weights.final_norm.read_f32(&model.gpu)?;
-    check.norm(n_layers, "final_norm", (n_layers, "hidden"), &final_norm);
-    check.product(n_layers, "logits", "final_norm", model.weights.head(), None, None)?;
+    if check.has(n_layers, "final_norm") {
+        check.norm(n_layers, "final_norm", (n_layers, "hidden"), &final_norm);
+        check.product(n_layers, "logits", "final_norm", model.weights.head(), None, None)?;
+    } else {
+        check.step_head(n_layers, model.weights.head(), &final_norm)?;
+    }
     Ok(check.checked)
 }
 
@@ -190,6 +195,7 @@ struct Check<'a> {
     config: &'a Config,
     kv: Elem,
     matmul: &'a Matmul,
+    gate_up: &'a StepGateUp,
     attention: &'a Attention,
     experts: Option<&'a Experts>,
     traces: &'a [Trace],

@@ -1,13 +1,15 @@
 //! One token's step through the layers: the forward pass of [`crate::qwen2`] in five dispatches a layer instead of ten. Experts take one
-//! more, and so does the merge of attention where the context is split.
+//! more, and so does the merge of attention where the context is split. Products with large quantised matrices, which gain more from
+//! integer dot products than those cost, have a dispatch more before them that turns their input to bytes.
 //!
 //! What lies between two products is part of one of them: the norms and the rotation cost nothing beside reading the weights, but a
 //! dispatch of their own each costs a GPU about two microseconds of waiting, which is most of a small model's time. The steps are the
-//! same, and so are the taps, but for what never leaves a kernel: `input_norm`, `qkv`, `post_norm` and `gate_up`.
+//! same, and so are the taps, but for what never leaves a kernel: `input_norm`, `qkv`, `post_norm`, `gate_up`, and before a head that takes
+//! bytes `final_norm`.
 
 use qwgpu_runtime::{
-    Matrix, Pass, Tensor,
-    kernels::{attention::Plan, norm_qkv_rope::Projection},
+    Pass, Tensor,
+    kernels::{attention::Plan, gate_up::GateUp, norm_qkv_rope::Projection},
 };
 
 use crate::{
@@ -17,13 +19,11 @@ use crate::{
 };
 
 impl Forward<'_> {
-    /// Whether the kernels of a step take these weights: they join rows from far apart, which one binding has to hold. Large quantised
-    /// matrices gain more from integer dot products, which those kernels do not have.
+    /// Whether the kernels of a step take these weights: they join rows from far apart, which one binding has to hold.
     pub(crate) fn can_step(&self) -> bool {
         let mut layers = self.weights.layers.iter();
-        let dot = |weights: &Matrix| self.kernels.matmul.takes_bytes(weights);
         let feed_forward = |layer: &LayerWeights| match &layer.feed_forward {
-            FeedForward::Dense(w) => w.gate_up.is_whole() && !dot(&w.gate_up),
+            FeedForward::Dense(w) => w.gate_up.is_whole(),
             FeedForward::Sparse(_) => true,
         };
         layers.all(|layer| layer.qkv.is_whole() && feed_forward(layer))
@@ -69,8 +69,15 @@ impl Forward<'_> {
     fn step_feed_forward(&self, p: &mut Pass<'_>, i: usize, norm: &Tensor, w: &Dense, x: &Tensor) -> Result<()> {
         let a = self.activations;
         let hidden = a.hidden.narrow(1);
-        let eps = self.config.rms_norm_eps;
-        self.kernels.norm_gate_up.dispatch(p, &w.gate_up, x, norm, eps, &hidden); // [1, d_ff]
+        let gate_up = GateUp {
+            weights: &w.gate_up,
+            x,
+            norm,
+            eps: self.config.rms_norm_eps,
+            bytes: &a.bytes,
+            out: &hidden,
+        };
+        self.kernels.gate_up.dispatch(p, &gate_up); // [1, d_ff]
         p.tap(i, "swiglu", &hidden)?;
         self.kernels.matmul.dispatch(p, &a.residual(&w.down, &hidden, x)); // [1, d_model]
         Ok(())

@@ -124,12 +124,18 @@ impl Forward<'_> {
     pub(crate) fn head(&self, p: &mut Pass<'_>, first_row: usize, n_rows: usize) -> Result<()> {
         let (k, a) = (self.kernels, self.activations);
         let [normed, logits] = [&a.final_normed, &a.logits].map(|t| t.narrow(n_rows));
-        let n_layers = self.config.n_layers;
+        let (n_layers, eps) = (self.config.n_layers, self.config.rms_norm_eps);
+        let (norm, head) = (&self.weights.final_norm, self.weights.head());
 
-        k.rms_norm
-            .dispatch(p, &a.x, first_row, &self.weights.final_norm, self.config.rms_norm_eps, &normed); // [n_rows, d_model]
-        p.tap(n_layers, "final_norm", &normed)?;
-        k.matmul.dispatch(p, &a.product(self.weights.head(), &normed, None, &logits)); // [n_rows, vocab_size]
+        if (first_row, n_rows) == (0, 1) && k.matmul.takes_bytes(head) {
+            // a step: the norm leaves bytes and nothing else
+            k.matmul
+                .dispatch_normed(p, &a.product(head, &a.x.narrow(1), None, &logits), norm, eps); // [1, vocab_size]
+        } else {
+            k.rms_norm.dispatch(p, &a.x, first_row, norm, eps, &normed); // [n_rows, d_model]
+            p.tap(n_layers, "final_norm", &normed)?;
+            k.matmul.dispatch(p, &a.product(head, &normed, None, &logits)); // [n_rows, vocab_size]
+        }
         p.tap(n_layers, "logits", &logits)?;
         Ok(())
     }

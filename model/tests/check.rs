@@ -8,7 +8,7 @@ use qwgpu_model::{
     check::{self, Checked},
     config::{Config, Moe},
 };
-use qwgpu_runtime::{DType, Elem, Gpu, GpuOptions, Sources};
+use qwgpu_runtime::{DType, Elem, Gpu, GpuOptions, Sources, kernels::quantize};
 
 fn gpu_options() -> GpuOptions {
     let mut options = GpuOptions::from_env().expect("environment");
@@ -111,6 +111,51 @@ fn quantised_weights_agree_with_f64() {
     check_all(DType::Q8, Elem::F32, 3);
     check_all(DType::Q4, Elem::F32, 33);
     check_all(DType::Q4, Elem::F32, 5);
+}
+
+/// A step with integer dot products wherever they may be: CPU drivers are made to take them.
+fn step_with_dot(config: Config, dtype: DType, sources: Sources) -> Vec<Checked> {
+    let options = GpuOptions {
+        dot_on_cpu: true,
+        sources,
+        ..gpu_options()
+    };
+    let gpu = Gpu::open(&options).expect("an adapter");
+    let mut session = session(&gpu, config, dtype, Elem::F32);
+    check::step_operations(&mut session, &ids(3), 16).expect("a trace of a step")
+}
+
+/// Gate, up, down and head so large that products with them take integer dot products when they are quantised.
+fn large() -> Config {
+    let mut config = small();
+    config.n_layers = 1;
+    config.windows.truncate(1);
+    config.d_ff = quantize::ENOUGH / config.d_model;
+    config.vocab_size = config.d_ff; // the head as well
+    config
+}
+
+#[test]
+fn a_step_with_integer_dot_products_agrees_with_f64() {
+    for dtype in [DType::Q8, DType::Q4] {
+        for c in step_with_dot(large(), dtype, Sources::embedded()) {
+            assert!(
+                c.passed(),
+                "{dtype}: {} in layer {} is off by {:.2} tolerances",
+                c.operation,
+                c.layer,
+                c.worst
+            );
+        }
+    }
+}
+
+#[test]
+fn a_fault_among_integer_dot_products_is_found_where_it_is() {
+    let dir = faulty_shaders("gate_up_dot.wgsl", "min(-gate", "min(gate");
+    let checked = step_with_dot(large(), DType::Q4, Sources::from_dir(dir.path()));
+    let failed: Vec<&str> = checked.iter().filter(|c| !c.passed()).map(|c| c.operation).collect();
+    assert_eq!(failed, ["swiglu"]);
 }
 
 /// Checks a mixture of experts with a prompt and with a few tokens.

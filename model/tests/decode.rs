@@ -1,5 +1,7 @@
 //! What a step of decoding costs: so many dispatches and no more, nothing allocated or compiled after the first token, and the same
 //! numbers as the unfused kernels give.
+//!
+//! Integer dot products are taken here on CPU drivers too.
 
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use qwgpu_model::{
     config::{Config, Moe},
     sampler::SamplerConfig,
 };
-use qwgpu_runtime::{Counts, DType, Elem, Gpu, GpuOptions};
+use qwgpu_runtime::{Counts, DType, Elem, Gpu, GpuOptions, kernels::quantize};
 
 /// Norm and q, k, v; attention; output; norm, gate and up; down.
 const A_LAYER: u64 = 5;
@@ -16,20 +18,24 @@ const A_LAYER: u64 = 5;
 const A_SPARSE_LAYER: u64 = 6;
 /// The merge of attention, in each layer, where the context is split.
 const MERGE: u64 = 1;
+/// What turns the input of a product to bytes, for integer dot products with a large quantised matrix.
+const TO_BYTES: u64 = 1;
 /// A prompt after which every adapter's context is one split for some tokens, and one after which it is several.
 const SHORT: usize = 5;
 const LONG: usize = 260;
 /// The embedding with the token's place.
 const EMBED: u64 = 1;
-/// The final norm and the product with the vocabulary.
+/// The final norm, to bytes where the product takes them, and the product with the vocabulary.
 const HEAD: u64 = 2;
 /// Rounds of the greedy choice.
 const ARGMAX: u64 = 2;
 
+/// An adapter that may take integer dot products: CPU drivers are made to.
 fn gpu(max_binding: Option<u64>) -> Arc<Gpu> {
     let mut options = GpuOptions::from_env().expect("environment");
     options.adapter = std::env::var("QWGPU_TEST_ADAPTER").ok().or(options.adapter);
     options.max_binding = max_binding;
+    options.dot_on_cpu = true;
     Gpu::open(&options).expect("an adapter; script/setup installs a software one")
 }
 
@@ -39,6 +45,16 @@ fn small() -> Config {
     (config.d_model, config.d_ff, config.n_layers) = (256, 704, 3);
     (config.n_heads, config.n_kv_heads, config.head_dim, config.vocab_size) = (7, 1, 128, 3001);
     config.windows = vec![None, Some(9), None];
+    config
+}
+
+/// The same with matrices so large that a step takes integer dot products with them when they are quantised: gate and up, `down` too or
+/// just not.
+fn large(down: bool) -> Config {
+    let mut config = small();
+    config.n_layers = 1;
+    config.windows.truncate(1);
+    config.d_ff = quantize::ENOUGH / config.d_model - if down { 0 } else { 64 };
     config
 }
 
@@ -56,9 +72,9 @@ fn with_experts(sparse: [bool; 3]) -> Config {
     config
 }
 
-fn session(gpu: &Arc<Gpu>, config: Config, batch: usize) -> Session {
+fn session(gpu: &Arc<Gpu>, config: Config, dtype: DType, batch: usize) -> Session {
     let options = LoadOptions {
-        dtype: Some(DType::F32),
+        dtype: Some(dtype),
         kv: Some(Elem::F32),
         ctx: Some(LONG + 80),
         batch,
@@ -67,9 +83,9 @@ fn session(gpu: &Arc<Gpu>, config: Config, batch: usize) -> Session {
 }
 
 /// What each token of a greedy answer to a prompt of so many tokens asked of the device.
-fn counts_of_tokens(config: Config, n_prompt: usize, max_tokens: usize) -> Vec<Counts> {
+fn counts_of_tokens(config: Config, dtype: DType, n_prompt: usize, max_tokens: usize) -> Vec<Counts> {
     let gpu = gpu(None);
-    let mut session = session(&gpu, config, 64);
+    let mut session = session(&gpu, config, dtype, 64);
     let options = GenerateOptions {
         sampler: SamplerConfig::greedy(),
         max_tokens,
@@ -87,35 +103,54 @@ fn counts_of_tokens(config: Config, n_prompt: usize, max_tokens: usize) -> Vec<C
 }
 
 /// Checks what each step dispatches, given what its layers do in a short context.
-fn check_dispatches(config: &Config, layers: u64) {
+fn check_dispatches(config: &Config, dtype: DType, layers: u64) {
+    const N_TOKENS: usize = 5;
     let merges = config.n_layers as u64 * MERGE;
     for (n_prompt, layers) in [(SHORT, layers), (LONG, layers + merges)] {
-        let counts = counts_of_tokens(config.clone(), n_prompt, 8);
+        let counts = counts_of_tokens(config.clone(), dtype, n_prompt, N_TOKENS);
         let expected = layers + EMBED + HEAD + ARGMAX;
         // the last call has no step to run ahead of it
-        for (step, pair) in counts[..7].windows(2).enumerate() {
+        for (step, pair) in counts[..N_TOKENS - 1].windows(2).enumerate() {
             let dispatches = pair[1].dispatches - pair[0].dispatches;
-            assert_eq!(dispatches, expected, "step {step} after {n_prompt} tokens: a fusion was lost");
+            assert_eq!(dispatches, expected, "{dtype}, step {step} after {n_prompt} tokens: a fusion was lost");
         }
     }
 }
 
 #[test]
 fn a_step_takes_five_dispatches_a_layer_and_a_merge_where_the_context_is_long() {
-    check_dispatches(&small(), 3 * A_LAYER);
+    check_dispatches(&small(), DType::F32, 3 * A_LAYER);
+}
+
+#[test]
+fn small_quantised_matrices_are_read_in_as_many() {
+    check_dispatches(&small(), DType::Q8, 3 * A_LAYER);
+    check_dispatches(&small(), DType::Q4, 3 * A_LAYER);
+}
+
+#[test]
+fn large_quantised_matrices_take_a_dispatch_more_each() {
+    // gate and up with the norm in the dispatch that makes bytes, then down
+    check_dispatches(&large(true), DType::Q8, A_LAYER + 2 * TO_BYTES);
+    check_dispatches(&large(true), DType::Q4, A_LAYER + 2 * TO_BYTES);
+    check_dispatches(&large(false), DType::Q4, A_LAYER + TO_BYTES);
+    // the head, which has its norm in that dispatch too, stays at two
+    let mut config = small();
+    config.vocab_size = quantize::ENOUGH / config.d_model;
+    check_dispatches(&config, DType::Q8, 3 * A_LAYER);
 }
 
 #[test]
 fn a_step_takes_one_more_with_experts() {
-    check_dispatches(&with_experts([true; 3]), 3 * A_SPARSE_LAYER);
-    check_dispatches(&with_experts([false, true, false]), 2 * A_LAYER + A_SPARSE_LAYER);
+    check_dispatches(&with_experts([true; 3]), DType::F32, 3 * A_SPARSE_LAYER);
+    check_dispatches(&with_experts([false, true, false]), DType::F32, 2 * A_LAYER + A_SPARSE_LAYER);
 }
 
 /// Checks an answer in a short context, and one that goes into another block of the cache in a long one. Between the two, when the
 /// context is split for the first time, the scratch is bound once.
-fn check_nothing_is_made(config: &Config) {
-    for (n_prompt, max_tokens) in [(SHORT, 20), (LONG, 70)] {
-        let counts = counts_of_tokens(config.clone(), n_prompt, max_tokens);
+fn check_nothing_is_made(config: &Config, dtype: DType, answers: [usize; 2]) {
+    for (n_prompt, max_tokens) in [SHORT, LONG].into_iter().zip(answers) {
+        let counts = counts_of_tokens(config.clone(), dtype, n_prompt, max_tokens);
         let first = counts[0];
         for (step, now) in counts.iter().enumerate() {
             assert_eq!(
@@ -129,18 +164,20 @@ fn check_nothing_is_made(config: &Config) {
 
 #[test]
 fn nothing_is_allocated_or_compiled_after_the_first_token() {
-    check_nothing_is_made(&small());
+    check_nothing_is_made(&small(), DType::F32, [20, 70]);
+    check_nothing_is_made(&small(), DType::Q4, [20, 70]);
+    check_nothing_is_made(&large(true), DType::Q4, [5, 5]);
 }
 
 #[test]
 fn nothing_is_allocated_or_compiled_after_the_first_token_with_experts() {
-    check_nothing_is_made(&with_experts([true, false, true]));
+    check_nothing_is_made(&with_experts([true, false, true]), DType::F32, [20, 70]);
 }
 
 /// Logits after twenty tokens fed in batches of so many, and how many dispatches they took.
 fn logits(config: &Config, max_binding: Option<u64>, batch: usize) -> (Vec<f32>, u64) {
     let gpu = gpu(max_binding);
-    let mut session = session(&gpu, config.clone(), batch);
+    let mut session = session(&gpu, config.clone(), DType::F32, batch);
     let ids: Vec<u32> = (0..20).map(|i| (i * 389 + 11) % 1003).collect();
     let before = gpu.counts().dispatches;
     session.feed(&ids).expect("a forward pass");

@@ -70,6 +70,8 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Pretend that no binding may be larger than this, in bytes: how tests split small matrices.
     pub max_binding: Option<u64>,
+    /// Pretend that CPU drivers are quick at integer dot products: how tests without a GPU reach the products that use them.
+    pub dot_on_cpu: bool,
     /// Whether optional paths must compute a known case right before they are used. The test suite turns it off: it is there to
     /// find what this would hide.
     pub self_test: bool,
@@ -85,6 +87,7 @@ impl Default for GpuOptions {
             sources: Sources::default(),
             checked: false,
             max_binding: None,
+            dot_on_cpu: false,
             self_test: true,
             pipeline_cache: true,
         }
@@ -159,6 +162,9 @@ pub(crate) fn choose(options: &GpuOptions) -> Result<(wgpu::Adapter, AdapterInfo
         infos
             .iter_mut()
             .for_each(|info| info.caps.max_binding = info.caps.max_binding.min(max));
+    }
+    if options.dot_on_cpu {
+        infos.iter_mut().for_each(|info| info.caps.dot_is_fast = true);
     }
     if infos.is_empty() {
         return Err(Error::NoAdapter {

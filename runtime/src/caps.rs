@@ -79,6 +79,8 @@ pub struct Caps {
     pub coop: Vec<CoopShape>,
     /// `dot4I8Packed`. naga lowers it everywhere; only some adapters have an instruction for it.
     pub dot: bool,
+    /// Whether integer dot products may be quicker than f32: CPU drivers have no instruction for them.
+    pub dot_is_fast: bool,
     /// GPU timestamps.
     pub timestamps: bool,
     /// Whether the adapter is a CPU driver.
@@ -118,6 +120,7 @@ impl Caps {
             subgroup_max: info.subgroup_max_size,
             coop,
             dot: !disabled.dot,
+            dot_is_fast: info.device_type != wgpu::DeviceType::Cpu,
             timestamps: has(wgpu::Features::TIMESTAMP_QUERY),
             cpu: info.device_type == wgpu::DeviceType::Cpu,
             max_binding: limits.max_storage_buffer_binding_size,

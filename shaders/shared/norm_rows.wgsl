@@ -20,8 +20,7 @@ fn put_products(unit: u32, groups: u32, inv: Invocation) {
         let lo = x_lo * vectors[2u * g];
         let hi = x_hi * vectors[2u * g + 1u];
         for (var r = 0u; r < N_ROWS; r++) {
-            let w = weight8(matrix_row(unit, r) * groups + g);
-            sums[r] += dot(w.lo, lo) + dot(w.hi, hi);
+            sums[r] += dot8(levels8(matrix_row(unit, r) * groups + g), lo, hi);
         }
     }
     for (var r = 0u; r < N_ROWS; r++) {

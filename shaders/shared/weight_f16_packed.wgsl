@@ -1,5 +1,6 @@
 // Weights as f16, two in each u32, for adapters without the f16 type. Every weight_*.wgsl defines the same: binding 0, `Weight8`,
-// `weight8(i)`, and its two halves `packed8(i)` and `widened8(packed)`.
+// `weight8(i)`, its two halves `packed8(i)` and `widened8(packed)`, and for products `Levels8`, `levels8(i)` and
+// `dot8(levels, lo, hi)`.
 
 @group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
 
@@ -26,4 +27,15 @@ fn widened8(w: Packed8) -> Weight8 {
 
 fn weight8(i: u32) -> Weight8 {
     return widened8(packed8(i));
+}
+
+// What products take of eight elements, and the product with eight of a vector: some formats scale the sum instead of each element.
+alias Levels8 = Weight8;
+
+fn levels8(i: u32) -> Levels8 {
+    return weight8(i);
+}
+
+fn dot8(w: Levels8, lo: vec4<f32>, hi: vec4<f32>) -> f32 {
+    return dot(w.lo, lo) + dot(w.hi, hi);
 }

@@ -1,5 +1,6 @@
 // Weights as signed bytes in blocks of 32 that share an f16 scale. Every weight_*.wgsl defines the same: binding 0, `Weight8`,
-// `weight8(i)` and its two halves `packed8(i)` and `widened8(packed)`; this and weight_q4.wgsl have their scales at binding 15, behind whatever a kernel has of its own.
+// `weight8(i)`, its two halves `packed8(i)` and `widened8(packed)`, and for products `Levels8`, `levels8(i)` and `dot8(levels, lo, hi)`;
+// this and weight_q4.wgsl have their scales at binding 15, behind whatever a kernel has of its own.
 
 @group(0) @binding(0) var<storage, read> weights: array<vec2<u32>>;
 @group(0) @binding(15) var<storage, read> scales: array<u32>; // two blocks each, low half first
@@ -27,11 +28,29 @@ fn packed8(i: u32) -> Packed8 {
 }
 
 fn widened8(packed: Packed8) -> Weight8 {
-    let w = packed.w;
-    let d = packed.d;
-    return Weight8(d * vec4<f32>(unpack4xI8(w.x)), d * vec4<f32>(unpack4xI8(w.y)));
+    let w = levels_of(packed);
+    return Weight8(w.d * w.lo, w.d * w.hi);
 }
 
 fn weight8(i: u32) -> Weight8 {
     return widened8(packed8(i));
+}
+
+// What products take of eight elements: the bytes, and the scale for their sum.
+struct Levels8 {
+    lo: vec4<f32>,
+    hi: vec4<f32>,
+    d: f32,
+}
+
+fn levels_of(packed: Packed8) -> Levels8 {
+    return Levels8(vec4<f32>(unpack4xI8(packed.w.x)), vec4<f32>(unpack4xI8(packed.w.y)), packed.d);
+}
+
+fn levels8(i: u32) -> Levels8 {
+    return levels_of(packed8(i));
+}
+
+fn dot8(w: Levels8, lo: vec4<f32>, hi: vec4<f32>) -> f32 {
+    return w.d * (dot(w.lo, lo) + dot(w.hi, hi));
 }

@@ -17,6 +17,7 @@ mod experts_down_dot; // the same with integer dot products
 mod experts_gate_up; // one token: norm, its experts' gate and up, SwiGLU
 mod experts_gate_up_dot; // its experts' gate and up with integer dot products, SwiGLU
 mod fill_random; // random weights
+mod gate_up_dot; // one token: gate and up with integer dot products, SwiGLU
 mod group_experts; // rows of each expert
 mod matmul; // tiled products
 mod matmul_coop; // products on matrix units

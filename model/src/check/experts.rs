@@ -144,12 +144,11 @@ impl<'a> Check<'a> {
     /// One output of a step's gate or up, and what rounding explains of its error.
     fn of_normed(&self, weights: &Matrix, row: usize, normed: &Normed<'_>) -> Result<(f64, f64)> {
         let row = weights.read_row(self.gpu, row)?;
-        let (value, mut tolerance) = normed.product(&row, 0.0);
-        if self.takes_bytes(weights) {
-            let values: Vec<f32> = normed.values().iter().map(|&x| x as f32).collect();
-            tolerance += bytes_tolerance(&row, &values);
-        }
-        Ok((value, tolerance))
+        Ok(if self.takes_bytes(weights) {
+            normed.product_of_bytes(&row)
+        } else {
+            normed.product(&row, 0.0)
+        })
     }
 
     fn takes_bytes(&self, experts: &Matrix) -> bool {

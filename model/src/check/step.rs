@@ -6,7 +6,7 @@ use qwgpu_runtime::{
     kernels::{norm_qkv_rope, rms_norm, silu_mul},
 };
 
-use super::{Check, Checked, U, sum_tolerance, swiglu_tolerance};
+use super::{Check, Checked, U, bytes_tolerance, sum_tolerance, swiglu_tolerance};
 use crate::{
     Result,
     rope::{attention_factor, inv_freq},
@@ -31,16 +31,18 @@ impl<'a> Normed<'a> {
         Self { x, norm, eps, values }
     }
 
-    /// x after the norm.
-    pub(super) fn values(&self) -> &[f64] {
-        &self.values
-    }
-
     pub(super) fn product(&self, row: &[f32], bias: f32) -> Estimate {
         let value = norm_qkv_rope::reference([(row, bias)], self.x, self.norm, self.eps)[0];
         let magnitude: f64 = row.iter().zip(&self.values).map(|(&w, x)| (f64::from(w) * x).abs()).sum();
         // the sum of products and the sum of squares
         (value, 2.0 * sum_tolerance(row.len(), magnitude) + 4.0 * U * f64::from(bias).abs())
+    }
+
+    /// The product with the vector as it was rounded to bytes.
+    pub(super) fn product_of_bytes(&self, row: &[f32]) -> Estimate {
+        let (value, error) = self.product(row, 0.0);
+        let values: Vec<f32> = self.values.iter().map(|&x| x as f32).collect();
+        (value, error + bytes_tolerance(row, &values))
     }
 }
 
@@ -80,15 +82,37 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// The logits, from the residual stream: where their product takes bytes, which the norm then leaves.
+    pub(super) fn step_head(&mut self, n_layers: usize, head: &Matrix, norm: &[f32]) -> Result<()> {
+        let (x, out) = (self.trace(n_layers, "hidden"), self.trace(n_layers, "logits"));
+        let normed = Normed::new(Self::row(x, 0), norm, self.config.rms_norm_eps);
+        let mut checked = Checked::new(n_layers, "logits");
+        for _ in 0..self.n_samples {
+            let r = self.picker.below(out.cols);
+            let (expected, tolerance) = normed.product_of_bytes(&head.read_row(self.gpu, r)?);
+            checked.compare(Self::row(out, 0)[r], expected, tolerance);
+        }
+        self.checked.push(checked);
+        Ok(())
+    }
+
     /// What goes into `down`, from the residual stream.
     pub(super) fn step_swiglu(&mut self, layer: usize, gate_up: &Matrix, norm: &[f32]) -> Result<()> {
         let (x, out) = (self.trace(layer, "attn_residual"), self.trace(layer, "swiglu"));
         let normed = Normed::new(Self::row(x, 0), norm, self.config.rms_norm_eps);
+        let takes_bytes = self.gate_up.takes_bytes(gate_up);
+        let product = |row: &[f32]| {
+            if takes_bytes {
+                normed.product_of_bytes(row)
+            } else {
+                normed.product(row, 0.0)
+            }
+        };
         let mut checked = Checked::new(layer, "swiglu");
         for _ in 0..self.n_samples {
             let d = self.picker.below(out.cols);
-            let gate = normed.product(&gate_up.read_row(self.gpu, d)?, 0.0);
-            let up = normed.product(&gate_up.read_row(self.gpu, d + out.cols)?, 0.0);
+            let gate = product(&gate_up.read_row(self.gpu, d)?);
+            let up = product(&gate_up.read_row(self.gpu, d + out.cols)?);
             let expected = silu_mul::silu(gate.0) * up.0;
             checked.compare(Self::row(out, 0)[d], expected, swiglu_tolerance(gate, up));
         }

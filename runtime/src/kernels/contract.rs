@@ -18,6 +18,7 @@ fn fields(variant: &Variant) -> &'static [(&'static str, &'static str)] {
         Variant::ExpertsDown { .. } => experts_down::Params::FIELDS,
         Variant::MatvecDot { .. } => matvec_dot::Params::FIELDS,
         Variant::NormQuantize { .. } => norm_quantize::Params::FIELDS,
+        Variant::GateUpDot { .. } => gate_up_dot::Params::FIELDS,
         Variant::ExpertsGateUpDot { .. } => experts_gate_up_dot::Params::FIELDS,
         Variant::ExpertsDownDot { .. } => experts_down_dot::Params::FIELDS,
         Variant::Quantize => quantize::Params::FIELDS,

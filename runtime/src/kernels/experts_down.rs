@@ -81,7 +81,7 @@ impl ExpertsDown {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let forms = |dtype| Forms::new(gpu.caps(), 1, |share| pipeline(gpu, dtype, share));
+        let forms = |dtype| Forms::new(gpu.caps(), dtype, 1, |share| pipeline(gpu, dtype, share));
         Ok(Self {
             forms: PerDType::new(dtypes, forms)?,
         })
@@ -107,7 +107,7 @@ impl ExpertsDown {
         let n_slots = d.check("experts_down");
         let (d_model, d_ff) = (d.out.cols(), d.experts.cols());
         let forms = self.forms.get(d.experts.dtype());
-        let (share, pipeline) = forms.of(pass.gpu().caps(), [d_model, n_slots * d_ff]);
+        let (share, pipeline) = forms.of([d_model, n_slots * d_ff]);
         let grid = fold(pass.gpu(), d_model.div_ceil(share.rows as usize));
         for here in d.stack().parts() {
             let params = Params {

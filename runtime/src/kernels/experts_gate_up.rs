@@ -92,7 +92,7 @@ impl ExpertsGateUp {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let forms = |dtype| Forms::new(gpu.caps(), PAIR, |share| pipeline(gpu, dtype, share));
+        let forms = |dtype| Forms::new(gpu.caps(), dtype, PAIR, |share| pipeline(gpu, dtype, share));
         Ok(Self {
             forms: PerDType::new(dtypes, forms)?,
         })
@@ -117,10 +117,7 @@ impl ExpertsGateUp {
     pub fn dispatch(&self, pass: &mut Pass<'_>, g: &GateUp<'_>) {
         let n_slots = g.check("experts_gate_up");
         let (d_model, d_ff) = (g.experts.cols(), g.out.cols());
-        let (share, pipeline) = self
-            .forms
-            .get(g.experts.dtype())
-            .of(pass.gpu().caps(), [2 * d_ff * n_slots, d_model]);
+        let (share, pipeline) = self.forms.get(g.experts.dtype()).of([2 * d_ff * n_slots, d_model]);
         let [grid_x, grid_y, _] = fold(pass.gpu(), d_ff.div_ceil((share.rows / PAIR) as usize));
         for here in g.stack().parts() {
             let params = Params {

@@ -11,6 +11,7 @@ use super::{
     matmul_coop::MatmulCoop,
     matvec::{MAX_TOKENS, Matvec},
     matvec_dot::MatvecDot,
+    norm_quantize::NormQuantize,
     quantize::{self, Bytes, Quantize},
     share::Share,
     to_f16::Operand,
@@ -98,14 +99,13 @@ pub struct Matmul {
 #[derive(Debug)]
 struct Dot {
     quantize: Quantize,
+    norm_quantize: NormQuantize,
     matvec: PerDType<MatvecDot>,
 }
 
 impl Dot {
     /// Invocations and rows of a workgroup.
     const SHARE: (u32, u32) = (32, 1);
-    /// Elements of a matrix from which the products are worth the dispatch that turns x to bytes.
-    const ENOUGH: usize = 8 << 20;
 
     /// `None` where no weights are quantised or the adapter has no use for it.
     fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Option<Self>> {
@@ -116,6 +116,7 @@ impl Dot {
         let (workgroup, rows) = Self::SHARE;
         Ok(Some(Self {
             quantize: Quantize::new(gpu)?,
+            norm_quantize: NormQuantize::new(gpu)?,
             matvec: PerDType::new(&quantised, |dtype| MatvecDot::new(gpu, dtype, workgroup, rows))?,
         }))
     }
@@ -188,7 +189,7 @@ impl Matmul {
     /// Whether a product of one token with these weights rounds x to bytes, for integer dot products.
     #[must_use]
     pub fn takes_bytes(&self, weights: &Matrix) -> bool {
-        self.dot.is_some() && weights.dtype().is_quantised() && weights.rows() * weights.cols() >= Dot::ENOUGH
+        self.dot.is_some() && quantize::is_for_bytes(weights)
     }
 
     /// `out = x weights^T (+ bias)`, or added to `out` with `accumulate`.
@@ -209,6 +210,24 @@ impl Matmul {
         } else {
             self.dispatch_tiled(pass, product);
         }
+    }
+
+    /// `out = norm(x) weights^T (+ bias)` of one token and a matrix that [takes bytes](Matmul::takes_bytes): the norm leaves them itself.
+    ///
+    /// # Panics
+    /// When shapes do not fit, the matrix does not take bytes, or the product has no room for them.
+    #[track_caller]
+    pub fn dispatch_normed(&self, pass: &mut Pass<'_>, product: &Product<'_>, norm: &Tensor, eps: f32) {
+        product.check();
+        assert!(
+            self.takes_bytes(product.weights),
+            "matmul: a norm before a product that takes no bytes"
+        );
+        let (Some(dot), Some(bytes)) = (&self.dot, product.bytes) else {
+            panic!("matmul: no room for the bytes of a norm")
+        };
+        dot.norm_quantize.dispatch(pass, product.x, norm, eps, bytes);
+        dot.matvec.get(product.weights.dtype()).dispatch(pass, product, bytes);
     }
 
     /// The kernel for matrix units whatever the number of rows; for tests.

@@ -54,7 +54,7 @@ impl Matvec {
     pub(crate) fn new(gpu: &Gpu, dtype: DType) -> Result<Self> {
         let caps = gpu.caps();
         let forms = |n_tokens| match n_tokens {
-            1 => Forms::new(caps, 1, |share| pipeline(gpu, dtype, share, 1)),
+            1 => Forms::new(caps, dtype, 1, |share| pipeline(gpu, dtype, share, 1)),
             _ => {
                 let share = share_of_several(caps, n_tokens);
                 Ok(Forms::only(share, pipeline(gpu, dtype, share, n_tokens)?))
@@ -79,7 +79,7 @@ impl Matvec {
         let compiled_for = matvec_tokens(n_tokens);
         let forms = self.forms.iter().find(|(n, _)| *n == compiled_for);
         let (_, forms) = forms.expect("Matmul compiles what it dispatches");
-        let (share, pipeline) = forms.of(pass.gpu().caps(), [p.weights.rows(), p.weights.cols()]);
+        let (share, pipeline) = forms.of([p.weights.rows(), p.weights.cols()]);
         for part in &p.weights.parts {
             let grid = fold(pass.gpu(), part.n_rows.div_ceil(share.rows as usize));
             let params = Params {

@@ -39,6 +39,8 @@ pub mod experts_down_dot;
 pub mod experts_gate_up;
 pub mod experts_gate_up_dot;
 pub mod fill_random;
+pub mod gate_up;
+pub mod gate_up_dot;
 pub mod group_experts;
 pub mod matmul;
 pub mod matmul_coop;
@@ -85,6 +87,7 @@ const fn own_bindings(variant: &Variant) -> &'static [Access] {
         Variant::ExpertsDown { .. } => experts_down::BINDINGS,
         Variant::MatvecDot { .. } => matvec_dot::BINDINGS,
         Variant::NormQuantize { .. } => norm_quantize::BINDINGS,
+        Variant::GateUpDot { .. } => gate_up_dot::BINDINGS,
         Variant::ExpertsGateUpDot { .. } => experts_gate_up_dot::BINDINGS,
         Variant::ExpertsDownDot { .. } => experts_down_dot::BINDINGS,
         Variant::Quantize => quantize::BINDINGS,
@@ -207,7 +210,7 @@ pub struct Kernels {
     /// Norm, q, k and v, rotation and cache write of one token.
     pub norm_qkv_rope: norm_qkv_rope::NormQkvRope,
     /// Norm, gate and up, SwiGLU of one token.
-    pub norm_gate_up: norm_gate_up::NormGateUp,
+    pub gate_up: gate_up::StepGateUp,
     /// Rotary embedding and cache write.
     pub rope: rope::Rope,
     /// Attention of any number of rows.
@@ -246,7 +249,7 @@ impl Kernels {
             rms_norm: rms_norm::RmsNorm::new(gpu)?,
             matmul: matmul::Matmul::new(gpu, &products)?,
             norm_qkv_rope: norm_qkv_rope::NormQkvRope::new(gpu, &layers, options.kv, options.head_dim)?,
-            norm_gate_up: norm_gate_up::NormGateUp::new(gpu, &layers)?,
+            gate_up: gate_up::StepGateUp::new(gpu, &layers)?,
             rope: rope::Rope::new(gpu, options.kv, options.head_dim)?,
             attention: attention::Attention::new(gpu, options.kv, options.head_dim, options.group_size)?,
             silu_mul: silu_mul::SiluMul::new(gpu)?,

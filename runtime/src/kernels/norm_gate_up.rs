@@ -40,7 +40,7 @@ impl NormGateUp {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let forms = |dtype| Forms::new(gpu.caps(), PAIR, |share| pipeline(gpu, dtype, share));
+        let forms = |dtype| Forms::new(gpu.caps(), dtype, PAIR, |share| pipeline(gpu, dtype, share));
         Ok(Self {
             forms: PerDType::new(dtypes, forms)?,
         })
@@ -69,7 +69,7 @@ impl NormGateUp {
         let (d_model, d_ff) = (weights.cols(), out.cols());
         assert_eq!(weights.rows(), 2 * d_ff, "norm_gate_up: rows of the matrix");
         assert_eq!((x.rows(), x.cols(), norm.cols()), (1, d_model, d_model), "norm_gate_up: shape of x");
-        let (share, pipeline) = self.forms.get(weights.dtype()).of(pass.gpu().caps(), [weights.rows(), d_model]);
+        let (share, pipeline) = self.forms.get(weights.dtype()).of([weights.rows(), d_model]);
         let grid = fold(pass.gpu(), d_ff.div_ceil((share.rows / PAIR) as usize));
         let params = Params {
             groups: (d_model / 8) as u32,

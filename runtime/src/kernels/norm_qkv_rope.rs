@@ -75,7 +75,7 @@ impl NormQkvRope {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType], kv: Elem, head_dim: usize) -> Result<Self> {
-        let forms = |dtype| Forms::new(gpu.caps(), PAIR, |share| pipeline(gpu, dtype, share, kv, head_dim));
+        let forms = |dtype| Forms::new(gpu.caps(), dtype, PAIR, |share| pipeline(gpu, dtype, share, kv, head_dim));
         Ok(Self {
             forms: PerDType::new(dtypes, forms)?,
             kv,
@@ -121,7 +121,7 @@ impl NormQkvRope {
             (self.kv, self.kv),
             "norm_qkv_rope: the cache's element type"
         );
-        let (share, pipeline) = self.forms.get(p.weights.dtype()).of(pass.gpu().caps(), [n_rows, d_model]);
+        let (share, pipeline) = self.forms.get(p.weights.dtype()).of([n_rows, d_model]);
         let n_units = n_rows / share.rows as usize;
         let grid = fold(pass.gpu(), n_units);
         let params = Params {

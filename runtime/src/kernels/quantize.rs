@@ -6,7 +6,7 @@
 use qwgpu_shaders::Variant;
 
 use super::Handle;
-use crate::{BLOCK, Caps, DType, Elem, Gpu, Pass, Result, Tensor, pipeline::Access};
+use crate::{BLOCK, Caps, DType, Elem, Gpu, Matrix, Pass, Result, Tensor, pipeline::Access};
 
 pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Write, Access::Write];
 
@@ -92,11 +92,23 @@ impl Quantize {
     }
 }
 
-/// Whether a product of one token with weights of this type is worth turning its activations to bytes. CPU drivers have no instruction
-/// for integer dot products.
+/// Whether products of one token with weights of this type are ever worth turning its activations to bytes.
 #[must_use]
 pub const fn pays(caps: &Caps, dtype: DType) -> bool {
-    dtype.is_quantised() && caps.dot && !caps.cpu
+    dtype.is_quantised() && caps.dot && caps.dot_is_fast
+}
+
+/// Elements of a matrix from which a product with integer dot products makes up for the dispatch that turns its input to bytes. Smaller
+/// ones are read so quickly that the f32 kernels, which need none and take norms along, are done before. The line lies above all matrices
+/// of 1.5B (gate and up have 27.5 million elements) and the output product of 7B (12.8 million), and below the others of 7B's
+/// feed-forward (68 million and more) and the output product of 72B (67 million).
+pub const ENOUGH: usize = 32 << 20;
+
+/// Whether these weights are of a type and a size for integer dot products: the rule for all dense products of one token, on adapters
+/// where such products pay. Experts, of which a token reads many together, follow [`pays`] alone.
+#[must_use]
+pub const fn is_for_bytes(weights: &Matrix) -> bool {
+    weights.dtype().is_quantised() && weights.rows() * weights.cols() >= ENOUGH
 }
 
 /// One block of [`reference()`].

@@ -1,10 +1,10 @@
-//! How a product with one token shares out its matrix, by the matrix's shape and the adapter: the one table to tune for
-//! [`super::matvec`], [`super::norm_qkv_rope`] and [`super::norm_gate_up`].
+//! How a product with one token shares out its matrix, by the matrix's type and shape and the adapter: the tables to tune for
+//! [`super::matvec`], [`super::norm_qkv_rope`], [`super::norm_gate_up`] and their like for experts.
 
 use qwgpu_shaders::Reduce;
 
 use super::{Handle, reduce};
-use crate::{Caps, Result};
+use crate::{Caps, DType, Result};
 
 /// What one workgroup has: so many invocations for so many rows of the matrix, one of [`qwgpu_shaders::STEP_SHARES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +29,15 @@ const ANY: usize = usize::MAX;
 /// a GPU, are cut finer.
 const SUBGROUPS: &[Line] = &[line(1023, ANY, 128, 1), line(2047, ANY, 128, 2), line(ANY, ANY, 128, 4)];
 
+/// GPUs with subgroups, quantised weights: a load brings an invocation four or eight bytes instead of sixteen, so eight rows keep as many
+/// loads under way. Rows of up to 2048 columns have work for 64 invocations, longer ones for 128 and more: 256 where there are few rows.
+const SUBGROUPS_QUANTISED: &[Line] = &[
+    line(2047, 2048, 64, 4),
+    line(2047, ANY, 256, 4),
+    line(ANY, 2048, 64, 8),
+    line(ANY, ANY, 128, 8),
+];
+
 /// GPUs without: the sum at the end takes a step for each invocation, so there are fewer.
 const NO_SUBGROUPS: &[Line] = &[line(1023, ANY, 64, 1), line(2047, ANY, 64, 2), line(ANY, ANY, 64, 4)];
 
@@ -37,27 +46,27 @@ const NO_SUBGROUPS: &[Line] = &[line(1023, ANY, 64, 1), line(2047, ANY, 64, 2), 
 /// columns long, takes a fifth less.
 const CPU: &[Line] = &[line(ANY, ANY, 32, 8)];
 
-const fn table(caps: &Caps) -> &'static [Line] {
-    match (caps.cpu, caps.subgroup) {
-        (true, _) => CPU,
-        (false, true) => SUBGROUPS,
-        (false, false) => NO_SUBGROUPS,
+const fn table(caps: &Caps, dtype: DType) -> &'static [Line] {
+    match (caps.cpu, caps.subgroup, dtype.is_quantised()) {
+        (true, _, _) => CPU,
+        (false, true, true) => SUBGROUPS_QUANTISED,
+        (false, true, false) => SUBGROUPS,
+        (false, false, _) => NO_SUBGROUPS,
     }
 }
 
 impl Share {
-    /// The share for a matrix `[rows, columns]` on this adapter: the first line that reaches. Kernels that join rows pass how many
-    /// they need `at_least`.
-    fn of(caps: &Caps, [rows, columns]: [usize; 2], at_least: u32) -> Self {
+    /// The line for a matrix `[rows, columns]`: the first that reaches. Kernels that join rows pass how many they need `at_least`.
+    fn of(table: &[Line], [rows, columns]: [usize; 2], at_least: u32) -> Self {
         let reaches = |(rows_up_to, columns_up_to, _): &&Line| rows <= *rows_up_to && columns <= *columns_up_to;
-        let (_, _, share) = table(caps).iter().find(reaches).expect("each table's last line is for any matrix");
+        let (_, _, share) = table.iter().find(reaches).expect("each table's last line is for any matrix");
         share.joining(at_least)
     }
 
-    /// Every share that [`Share::of`] may give on this adapter.
-    fn all(caps: &Caps, at_least: u32) -> Vec<Self> {
+    /// Every share that [`Share::of`] may give.
+    fn all(table: &[Line], at_least: u32) -> Vec<Self> {
         let mut all = Vec::new();
-        for (_, _, share) in table(caps) {
+        for (_, _, share) in table {
             let share = share.joining(at_least);
             if !all.contains(&share) {
                 all.push(share);
@@ -83,15 +92,18 @@ impl Share {
 #[derive(Debug)]
 pub(crate) struct Forms {
     forms: Vec<(Share, Handle)>,
+    table: &'static [Line],
     at_least: u32,
 }
 
 impl Forms {
-    /// All that may be chosen here, of a kernel that joins `at_least` so many rows.
-    pub(crate) fn new(caps: &Caps, at_least: u32, make: impl Fn(Share) -> Result<Handle>) -> Result<Self> {
+    /// All that may be chosen here for weights of a type, of a kernel that joins `at_least` so many rows.
+    pub(crate) fn new(caps: &Caps, dtype: DType, at_least: u32, make: impl Fn(Share) -> Result<Handle>) -> Result<Self> {
+        let table = table(caps, dtype);
         let form = |share| Ok((share, make(share)?));
         Ok(Self {
-            forms: Share::all(caps, at_least).into_iter().map(form).collect::<Result<_>>()?,
+            forms: Share::all(table, at_least).into_iter().map(form).collect::<Result<_>>()?,
+            table,
             at_least,
         })
     }
@@ -100,16 +112,17 @@ impl Forms {
     pub(crate) fn only(share: Share, handle: Handle) -> Self {
         Self {
             forms: vec![(share, handle)],
+            table: &[],
             at_least: 1,
         }
     }
 
     /// The form for a matrix of this shape.
-    pub(crate) fn of(&self, caps: &Caps, shape: [usize; 2]) -> (Share, &Handle) {
+    pub(crate) fn of(&self, shape: [usize; 2]) -> (Share, &Handle) {
         let form = match self.forms.as_slice() {
             [only] => only,
             forms => {
-                let wanted = Share::of(caps, shape, self.at_least);
+                let wanted = Share::of(self.table, shape, self.at_least);
                 let form = forms.iter().find(|(share, _)| *share == wanted);
                 form.expect("Forms::new compiles all that Share::of gives")
             }
@@ -126,7 +139,7 @@ mod tests {
 
     #[test]
     fn every_table_ends_with_a_line_for_any_matrix_and_names_forms_that_exist() {
-        for table in [SUBGROUPS, NO_SUBGROUPS, CPU] {
+        for table in [SUBGROUPS, SUBGROUPS_QUANTISED, NO_SUBGROUPS, CPU] {
             let (rows, columns, _) = table.last().unwrap();
             assert_eq!((*rows, *columns), (ANY, ANY));
             for (_, _, share) in table {

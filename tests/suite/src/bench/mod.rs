@@ -22,6 +22,7 @@ mod experts_down_dot;
 mod experts_gate_up;
 mod experts_gate_up_dot;
 mod fill_random;
+mod gate_up_dot;
 mod group_experts;
 mod matmul;
 mod matmul_coop;
@@ -123,6 +124,7 @@ pub const KERNELS: [&str; 33] = [
     "experts_gate_up",
     "experts_gate_up_dot",
     "fill_random",
+    "gate_up_dot",
     "group_experts",
     "matmul",
     "matmul_coop",
@@ -165,6 +167,7 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "experts_gate_up" => experts_gate_up::cases(gpu),
         "experts_gate_up_dot" => experts_gate_up_dot::cases(gpu),
         "fill_random" => fill_random::cases(gpu),
+        "gate_up_dot" => gate_up_dot::cases(gpu),
         "group_experts" => group_experts::cases(gpu),
         "matmul" => matmul::cases(gpu),
         "matmul_coop" => matmul_coop::cases(gpu),

@@ -154,7 +154,8 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
     compare::sampled("out", s.d_ff, &out.read_f32(gpu)?, all)
 }
 
-fn product(row: &[f32], blocks: &[Block]) -> Expected {
+/// One product with a vector of bytes, and what explains its error.
+pub(super) fn product(row: &[f32], blocks: &[Block]) -> Expected {
     let Sum { value, magnitude, doubt } = Sum::of(row, blocks);
     Expected {
         value,

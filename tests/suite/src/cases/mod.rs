@@ -11,6 +11,7 @@ mod experts_down_dot;
 mod experts_gate_up;
 mod experts_gate_up_dot;
 mod fill_random;
+mod gate_up_dot;
 mod group_experts;
 mod grouped;
 mod matmul;
@@ -55,6 +56,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         experts_gate_up::cases(scale),
         experts_gate_up_dot::cases(),
         fill_random::cases(scale),
+        gate_up_dot::cases(),
         group_experts::cases(),
         matmul::cases(scale),
         matmul_coop::cases(scale),
