@@ -150,7 +150,7 @@ pub const MAX_GROUP: u32 = 16;
 /// Splits of the context that attention_merge joins at most.
 pub const MAX_SPLITS: u32 = 64;
 
-/// The largest number of experts that a router chooses from: one invocation of a workgroup each.
+/// The largest number of experts that a router chooses from: keys and ids of eight tokens fit in workgroup memory.
 pub const MAX_EXPERTS: u32 = 256;
 
 /// The largest number of experts that one token may have, chosen ones and slices of the shared one together.
@@ -185,13 +185,13 @@ pub const STEP_SHARES: [(u32, u32); 13] = [
 ];
 
 /// Invocations of a workgroup that the mat-vec with integer dot products is compiled for.
-pub const MATVEC_DOT_WORKGROUPS: [u32; 2] = [32, 128];
+pub const MATVEC_DOT_WORKGROUPS: [u32; 3] = [32, 64, 128];
 
 /// Rows of the matrix that one of its workgroups owns.
-pub const MATVEC_DOT_ROWS: [u32; 2] = [1, 4];
+pub const MATVEC_DOT_ROWS: [u32; 4] = [1, 2, 4, 8];
 
 /// The same where two rows are joined.
-pub const PAIRS_DOT_ROWS: [u32; 2] = [2, 4];
+pub const PAIRS_DOT_ROWS: [u32; 3] = [2, 4, 8];
 
 /// Rows of the matrix that one mat-vec workgroup owns at most, for a given token count: register use stays at 8 to 16 sums.
 #[must_use]

@@ -1,106 +1,109 @@
-// The experts of each token and their weights: RMS norm, logits of all experts and of the shared one's gate, softmax over all experts,
-// the k largest by rank. What a row of factors holds: p of the chosen, by rank, and sigmoid of the gate's logit behind them.
+// The experts of each token and their weights: RMS norm, logits of all experts and of the shared one's gate, and the choice of
+// shared/choice.wgsl.
 //
-// One workgroup owns one token, and one invocation an expert once the logits are there. Rows of the matrix go by in runs of N_ROWS, for
-// which there is room in workgroup memory. As in shared/norm_rows.wgsl the norm's factor is left for the sums.
-// Header: WORKGROUP, MAX_EXPERTS = WORKGROUP, N_ROWS, N_SUMS = N_ROWS + 1: the last sum is that of the squares.
+// One workgroup owns TOKENS tokens, so that a row of the matrix is read once for all of them. A team of TEAM invocations owns TEAM_ROWS
+// rows at a time and strides over their columns; its sums then go through workgroup memory, one row of all teams at a time. As in
+// shared/norm_rows.wgsl the norm's factor is left for the sums.
+// Header: WORKGROUP, MAX_EXPERTS, TOKENS = 8.
 
-struct Params {
-    vecs: u32,      // d_model / 4
-    n_experts: u32, // at most MAX_EXPERTS
-    k: u32,         // at most n_experts
-    eps: f32,
-    inv_d: f32,     // 1 / d_model
-    normalise: u32, // 1: the weights of the chosen add up to 1
-    usage_at: u32,  // where the layer's counters begin
+const TEAM: u32 = 32u;
+const TEAMS: u32 = WORKGROUP / TEAM; // as many as tokens: a team adds up the squares of one
+const TEAM_ROWS: u32 = 3u;
+const STRIDE: u32 = TEAM + 1u; // the shares of a sum; with TEAM itself all sums would begin in the same memory bank
+
+var<workgroup> sh_shares: array<f32, TEAMS * TOKENS * STRIDE>;
+var<workgroup> sh_factors: array<f32, TOKENS>; // of the norm
+
+// Sum number `sum` of those whose shares are in place.
+fn sum_shares(sum: u32) -> f32 {
+    var total = 0.0;
+    for (var lane = 0u; lane < TEAM; lane++) {
+        total += sh_shares[sum * STRIDE + lane];
+    }
+    return total;
 }
-var<immediate> params: Params;
 
-@group(0) @binding(0) var<storage, read> weights: array<vec4<f32>>; // [n_experts + 1, d_model], the shared gate's row last
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // [n_tokens, d_model]
-@group(0) @binding(2) var<storage, read> norm: array<vec4<f32>>;    // [d_model]
-@group(0) @binding(3) var<storage, read_write> logits: array<f32>;  // [n_tokens, n_experts + 1]
-@group(0) @binding(4) var<storage, read_write> chosen: array<u32>;  // [n_tokens, k]
-@group(0) @binding(5) var<storage, read_write> factors: array<f32>; // [n_tokens, k + 1]
-@group(0) @binding(6) var<storage, read_write> usage: array<atomic<u32>>; // [n_layers, n_experts]
+// The norm's factor of each token; every team hands in the squares of its own.
+fn put_factors(squares: f32, index: u32) {
+    sh_shares[index / TEAM * STRIDE + index % TEAM] = squares;
+    workgroupBarrier(); // every share of the squares is in place
+    if index < TOKENS {
+        sh_factors[index] = 1.0 / sqrt(sum_shares(index) * params.inv_d + params.eps);
+    }
+    workgroupBarrier(); // the factors are in place, the shares have been used up
+}
 
-var<workgroup> sh_logits: array<f32, MAX_EXPERTS + 1u>;
-var<workgroup> sh_keys: array<u32, MAX_EXPERTS + 1u>; // of the logits, in the order of choice
-
-// Every invocation hands in its share of N_ROWS logits and of the squares. A workgroupBarrier() must follow.
-fn put_logits(token: u32, first: u32, inv: Invocation) {
-    var squares = 0.0;
-    var sums: array<f32, N_ROWS>;
-    for (var i = inv.index; i < params.vecs; i += WORKGROUP) {
-        let v = x[token * params.vecs + i];
-        squares += dot(v, v);
-        let weighted = v * norm[i];
-        for (var r = 0u; r < N_ROWS; r++) {
-            // past the last row the last one is read again; its sums are not used
-            let row = min(first + r, params.n_experts);
-            sums[r] += dot(weights[row * params.vecs + i], weighted);
+// The logits of one row of each team: `row0` and the rows behind it, by the team's shares for tokens 0 to 3 and 4 to 7.
+fn put_logits(token0: u32, row0: u32, lo: vec4<f32>, hi: vec4<f32>, index: u32) {
+    let first = index / TEAM * TOKENS * STRIDE + index % TEAM;
+    sh_shares[first] = lo.x;
+    sh_shares[first + STRIDE] = lo.y;
+    sh_shares[first + 2u * STRIDE] = lo.z;
+    sh_shares[first + 3u * STRIDE] = lo.w;
+    sh_shares[first + 4u * STRIDE] = hi.x;
+    sh_shares[first + 5u * STRIDE] = hi.y;
+    sh_shares[first + 6u * STRIDE] = hi.z;
+    sh_shares[first + 7u * STRIDE] = hi.w;
+    workgroupBarrier(); // every share of every sum is in place
+    let row = row0 + index / TOKENS;
+    let t = index % TOKENS;
+    if index < TEAMS * TOKENS && row <= params.n_experts {
+        let logit = sum_shares(index) * sh_factors[t];
+        put_logit(t, row, logit);
+        if token0 + t < params.n_tokens {
+            logits[(token0 + t) * (params.n_experts + 1u) + row] = logit;
         }
     }
-    for (var r = 0u; r < N_ROWS; r++) {
-        put_partial(r, sums[r], inv);
-    }
-    put_partial(N_ROWS, squares, inv);
-}
-
-// How many experts come before this one: those with a larger logit, and of those with the same the ones with a lower id. NaN is last.
-fn rank_of(expert: u32) -> u32 {
-    let key = sh_keys[expert];
-    var rank = 0u;
-    for (var other = 0u; other < params.n_experts; other++) {
-        let before = sh_keys[other] > key || (sh_keys[other] == key && other < expert);
-        rank += select(0u, 1u, before);
-    }
-    return rank;
-}
-
-fn largest_logit() -> f32 {
-    var key = 0u;
-    for (var expert = 0u; expert < params.n_experts; expert++) {
-        key = max(key, sh_keys[expert]);
-    }
-    return logit_of(key);
+    workgroupBarrier(); // the shares have been used up, the logits are in place
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn main(inv: Invocation) {
-    let token = inv.group.x;
-    for (var first = 0u; first <= params.n_experts; first += N_ROWS) {
-        put_logits(token, first, inv);
-        workgroupBarrier(); // every share of every sum is in place
-        let row = first + inv.index;
-        if inv.index < N_ROWS && row <= params.n_experts {
-            let factor = 1.0 / sqrt(sum_partials(N_ROWS, inv) * params.inv_d + params.eps);
-            let logit = sum_partials(inv.index, inv) * factor;
-            sh_logits[row] = logit;
-            sh_keys[row] = key_of(bitcast<u32>(logit));
-            logits[token * (params.n_experts + 1u) + row] = logit;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+    let token0 = group.x * TOKENS;
+    let team = index / TEAM;
+    // past the last token that one is read again; its logits are not used
+    let last = params.n_tokens - 1u;
+    let x_lo = min(token0 + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last)) * params.vecs;
+    let x_hi = min(token0 + vec4<u32>(4u, 5u, 6u, 7u), vec4<u32>(last)) * params.vecs;
+    let own = min(token0 + team, last) * params.vecs;
+    for (var row0 = 0u; row0 <= params.n_experts; row0 += TEAM_ROWS * TEAMS) {
+        // past the last row that one is read again; its sums are not used
+        let rows = min(row0 + team + vec3<u32>(0u, TEAMS, 2u * TEAMS), vec3<u32>(params.n_experts)) * params.vecs;
+        var squares = 0.0;
+        var lo0 = vec4<f32>(0.0); // the first row with tokens 0 to 3
+        var hi0 = vec4<f32>(0.0);
+        var lo1 = vec4<f32>(0.0);
+        var hi1 = vec4<f32>(0.0);
+        var lo2 = vec4<f32>(0.0);
+        var hi2 = vec4<f32>(0.0);
+        for (var i = index % TEAM; i < params.vecs; i += TEAM) {
+            let w0 = weights[rows.x + i];
+            let w1 = weights[rows.y + i];
+            let w2 = weights[rows.z + i];
+            let weight = norm[i];
+            let v = x[own + i];
+            let x0 = x[x_lo.x + i] * weight;
+            let x1 = x[x_lo.y + i] * weight;
+            let x2 = x[x_lo.z + i] * weight;
+            let x3 = x[x_lo.w + i] * weight;
+            let x4 = x[x_hi.x + i] * weight;
+            let x5 = x[x_hi.y + i] * weight;
+            let x6 = x[x_hi.z + i] * weight;
+            let x7 = x[x_hi.w + i] * weight;
+            squares += dot(v, v);
+            lo0 += vec4<f32>(dot(w0, x0), dot(w0, x1), dot(w0, x2), dot(w0, x3));
+            hi0 += vec4<f32>(dot(w0, x4), dot(w0, x5), dot(w0, x6), dot(w0, x7));
+            lo1 += vec4<f32>(dot(w1, x0), dot(w1, x1), dot(w1, x2), dot(w1, x3));
+            hi1 += vec4<f32>(dot(w1, x4), dot(w1, x5), dot(w1, x6), dot(w1, x7));
+            lo2 += vec4<f32>(dot(w2, x0), dot(w2, x1), dot(w2, x2), dot(w2, x3));
+            hi2 += vec4<f32>(dot(w2, x4), dot(w2, x5), dot(w2, x6), dot(w2, x7));
         }
-        workgroupBarrier(); // the sums have been used up, the logits are in place
+        if row0 == 0u {
+            put_factors(squares, index);
+        }
+        put_logits(token0, row0, lo0, hi0, index);
+        put_logits(token0, row0 + TEAMS, lo1, hi1, index);
+        put_logits(token0, row0 + 2u * TEAMS, lo2, hi2, index);
     }
-    let expert = inv.index;
-    var rank = params.n_experts;
-    var weight = 0.0;
-    if expert < params.n_experts {
-        rank = rank_of(expert);
-        weight = exp(sh_logits[expert] - largest_logit());
-    }
-    let is_chosen = rank < params.k;
-    // p has all weights below the line; among the chosen that cancels out, and theirs alone are left there
-    put_partial(0u, select(0.0, weight, is_chosen || params.normalise == 0u), inv);
-    workgroupBarrier(); // every share of the sum is in place
-    let row = token * (params.k + 1u);
-    if is_chosen {
-        chosen[token * params.k + rank] = expert;
-        factors[row + rank] = weight / sum_partials(0u, inv);
-        atomicAdd(&usage[params.usage_at + expert], 1u);
-    }
-    if inv.index == 0u {
-        // e^80 is finite in f32, and its inverse vanishes beside any expert's weight
-        factors[row + params.k] = 1.0 / (1.0 + exp(min(-sh_logits[params.n_experts], 80.0)));
-    }
+    choose(token0, min(TOKENS, params.n_tokens - token0), index);
 }

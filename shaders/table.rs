@@ -13,9 +13,11 @@ impl Variant {
             Self::Penalty,
             Self::FillRandom,
             Self::ToF16,
+            Self::SiluMulToF16,
             Self::Quantize,
             Self::GroupExperts,
             Self::CombineExperts,
+            Self::Router,
         ];
         all.extend(Probe::variants());
         all.extend(Peak::ALL.map(Self::Peak));
@@ -60,8 +62,9 @@ impl Variant {
         for reduce in Reduce::both(256) {
             all.push(Self::RmsNorm { reduce });
             all.push(Self::Argmax { reduce });
-            all.push(Self::Router { reduce });
+            all.push(Self::RouterDecode { reduce });
             all.push(Self::NormQuantize { reduce });
+            all.push(Self::NormToF16 { reduce });
         }
         for head_dim in HEAD_DIMS {
             all.push(Self::AttentionMerge { head_dim });

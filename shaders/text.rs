@@ -2,8 +2,8 @@
 
 use crate::{forms::*, probe::CoopTile, variant::Variant};
 
-/// Rows of the router's matrix that a workgroup sums at a time: eight loads are under way in each invocation.
-const ROUTER_ROWS: u32 = 8;
+/// Tokens that a workgroup of the router has: its text names their sums.
+const ROUTER_TOKENS: u32 = 8;
 
 /// What `shared/norm_rows.wgsl` asks of the header.
 fn norm_rows(reduce: Reduce, rows: u32) -> Vec<(&'static str, u32)> {
@@ -37,7 +37,8 @@ impl Variant {
                 vec![weight(weights), sum(reduce), "norm_rows", kv_part(kv), "place", "kv_index"]
             }
             Self::NormGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows"],
-            Self::Router { reduce } => vec![sum(reduce), "order"],
+            Self::Router => vec!["order", "choice"],
+            Self::RouterDecode { reduce } => vec![sum(reduce), "order", "choice"],
             Self::ExpertsGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows", "slots"],
             Self::ExpertsDown { weights, reduce, .. } => vec![weight(weights), sum(reduce), "slots"],
             Self::MatvecDot { weights, reduce, .. } => vec![dot(weights), sum(reduce)],
@@ -46,6 +47,8 @@ impl Variant {
             Self::ExpertsDownDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "slots"],
             Self::NormQuantize { reduce } => vec![sum(reduce), "to_bytes"],
             Self::Quantize => vec!["to_bytes"],
+            Self::NormToF16 { reduce } => vec![sum(reduce), "f16_rows"],
+            Self::ToF16 | Self::SiluMulToF16 => vec!["f16_rows"],
             Self::Matmul { weights, grouped } => vec![weight(weights), rows(grouped)],
             Self::MatmulCoop { weights, grid, grouped } => vec![weight(weights), grid.tile.part(), rows(grouped)],
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => {
@@ -59,20 +62,19 @@ impl Variant {
             Self::Topk => vec!["order"],
             Self::Sample => vec!["row", "order", "u64"],
             Self::Penalty => vec!["row"],
-            Self::AttentionMerge { .. }
-            | Self::SiluMul
-            | Self::FillRandom
-            | Self::ToF16
-            | Self::GroupExperts
-            | Self::CombineExperts
-            | Self::Peak(_) => vec![],
+            Self::AttentionMerge { .. } | Self::SiluMul | Self::FillRandom | Self::GroupExperts | Self::CombineExperts | Self::Peak(_) => {
+                vec![]
+            }
         }
     }
 
     /// The constants that the header defines.
     pub(crate) fn consts(&self) -> Vec<(&'static str, u32)> {
         match *self {
-            Self::RmsNorm { reduce } | Self::NormQuantize { reduce } => vec![("WORKGROUP", reduce.workgroup), ("N_SUMS", 1)],
+            Self::RmsNorm { reduce } | Self::NormQuantize { reduce } | Self::NormToF16 { reduce } => {
+                vec![("WORKGROUP", reduce.workgroup), ("N_SUMS", 1)]
+            }
+            Self::ToF16 | Self::SiluMulToF16 => vec![("WORKGROUP", 256)],
             Self::Argmax { reduce } => vec![("WORKGROUP", reduce.workgroup)],
             Self::Matvec {
                 reduce, n_tokens, rows, ..
@@ -97,11 +99,13 @@ impl Variant {
                 ("ROWS_BINDING", 3),
             ],
             Self::NormGateUp { reduce, rows, .. } | Self::ExpertsGateUp { reduce, rows, .. } => norm_rows(reduce, rows),
-            Self::Router { reduce } => {
-                let mut all = norm_rows(reduce, ROUTER_ROWS);
-                all.push(("MAX_EXPERTS", MAX_EXPERTS));
-                all
-            }
+            Self::Router => vec![("WORKGROUP", 256), ("MAX_EXPERTS", MAX_EXPERTS), ("TOKENS", ROUTER_TOKENS)],
+            Self::RouterDecode { reduce } => vec![
+                ("WORKGROUP", reduce.workgroup),
+                ("N_SUMS", 2),
+                ("MAX_EXPERTS", MAX_EXPERTS),
+                ("TOKENS", 1),
+            ],
             Self::ExpertsDown { reduce, rows, .. } | Self::ExpertsDownDot { reduce, rows, .. } => vec![
                 ("WORKGROUP", reduce.workgroup),
                 ("N_ROWS", rows),

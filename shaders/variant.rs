@@ -54,8 +54,10 @@ pub enum Variant {
         rows: u32,
     },
     /// Norm, logits of all experts, softmax and the choice of each token.
-    Router {
-        /// How logits are summed: in workgroups of [`MAX_EXPERTS`](crate::MAX_EXPERTS).
+    Router,
+    /// The same for few tokens, a workgroup a logit.
+    RouterDecode {
+        /// How logits are summed.
         reduce: Reduce,
     },
     /// One token: RMS norm, gate and up of its experts, SwiGLU.
@@ -141,6 +143,13 @@ pub enum Variant {
     CombineExperts,
     /// Rows to f16, each scaled by a power of two.
     ToF16,
+    /// [`Variant::RmsNorm`], straight to f16.
+    NormToF16 {
+        /// How squares are summed.
+        reduce: Reduce,
+    },
+    /// [`Variant::SiluMul`], straight to f16.
+    SiluMulToF16,
     /// Rotary embedding and KV-cache write.
     Rope {
         /// Storage of the cache.
@@ -223,7 +232,8 @@ impl Variant {
             Self::Matvec { .. } => "matvec",
             Self::NormQkvRope { .. } => "norm_qkv_rope",
             Self::NormGateUp { .. } => "norm_gate_up",
-            Self::Router { .. } => "router",
+            Self::Router => "router",
+            Self::RouterDecode { .. } => "router_decode",
             Self::ExpertsGateUp { .. } => "experts_gate_up",
             Self::ExpertsDown { .. } => "experts_down",
             Self::MatvecDot { .. } => "matvec_dot",
@@ -239,6 +249,8 @@ impl Variant {
             Self::GroupExperts => "group_experts",
             Self::CombineExperts => "combine_experts",
             Self::ToF16 => "to_f16",
+            Self::NormToF16 { .. } => "norm_to_f16",
+            Self::SiluMulToF16 => "silu_mul_to_f16",
             Self::Rope { .. } => "rope",
             Self::AttentionPrefill { .. } => "attention_prefill",
             Self::AttentionPrefillCoop { .. } => "attention_prefill_coop",
@@ -331,11 +343,12 @@ impl Variant {
             | Self::MatvecDot { reduce, .. }
             | Self::NormQkvRope { reduce, .. }
             | Self::NormGateUp { reduce, .. }
-            | Self::Router { reduce }
+            | Self::RouterDecode { reduce }
             | Self::ExpertsGateUp { reduce, .. }
             | Self::ExpertsDown { reduce, .. }
             | Self::NormQuantize { reduce }
             | Self::GateUpDot { reduce, .. }
+            | Self::NormToF16 { reduce }
             | Self::ExpertsGateUpDot { reduce, .. }
             | Self::ExpertsDownDot { reduce, .. }
             | Self::Argmax { reduce } => reduce.subgroup,

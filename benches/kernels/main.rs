@@ -29,13 +29,16 @@ mod matvec_dot; // quantised weights times one vector of bytes
 mod norm_gate_up; // one token: norm, gate, up, SwiGLU
 mod norm_qkv_rope; // one token: norm, q, k, v, rotation and cache write
 mod norm_quantize; // one token: norm, to bytes
+mod norm_to_f16; // the norm, to f16
 mod penalty; // repetition penalty
 mod quantize; // activations to bytes
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
 mod router; // the choice of experts
+mod router_decode; // the same for few tokens
 mod sample; // the draw of a token
 mod silu_mul; // SwiGLU's middle
+mod silu_mul_to_f16; // SwiGLU's middle, to f16
 mod to_f16; // rows to f16
 mod topk; // candidates under top-k
 
@@ -112,14 +115,17 @@ fn kernels(criterion: &mut Criterion) {
     norm_gate_up::bench(criterion);
     norm_qkv_rope::bench(criterion);
     norm_quantize::bench(criterion);
+    norm_to_f16::bench(criterion);
     matvec_dot::bench(criterion);
     penalty::bench(criterion);
     quantize::bench(criterion);
     rms_norm::bench(criterion);
     rope::bench(criterion);
     router::bench(criterion);
+    router_decode::bench(criterion);
     sample::bench(criterion);
     silu_mul::bench(criterion);
+    silu_mul_to_f16::bench(criterion);
     to_f16::bench(criterion);
     topk::bench(criterion);
 }

@@ -150,6 +150,7 @@ impl Activations {
             accumulate: false,
             out,
             operand: self.operand.as_ref(),
+            in_operand: false,
             bytes: Some(&self.bytes),
         }
     }

@@ -50,43 +50,41 @@ impl Forward<'_> {
         } = self.parts();
         let n_tokens = x.rows();
         let n_pairs = n_tokens * moe.n_slots();
-        let normed = self.activations.normed.narrow(n_tokens);
         let [gate_up, hidden, out] = [&a.gate_up, &a.hidden, &a.out].map(|t| t.narrow(n_pairs));
-        let product = |weights, rows_each, x, direction, out, operand| ExpertsProduct {
-            weights,
-            rows_each,
-            x,
-            groups: &a.groups,
-            n_tokens,
-            direction,
-            out,
-            operand,
-        };
+        let on_matrix_units = kernels.product.has_coop();
+        let operand = self.activations.operand.as_ref().filter(|_| on_matrix_units);
+        let hidden_operand = a.operand.as_ref().filter(|_| on_matrix_units);
 
-        self.kernels.rms_norm.dispatch(p, x, 0, norm, self.config.rms_norm_eps, &normed); // [n_tokens, d_model]
-        p.tap(i, "post_norm", &normed)?;
+        let normed = self.norm(p, (i, "post_norm"), norm, x, operand)?; // [n_tokens, d_model]
         let (chosen, factors) = self.route(p, i, norm, w, x)?; // [n_tokens, k], [n_tokens, k + 1]
         kernels.group.dispatch(p, &chosen, moe.n_experts, moe.n_shared(), &a.groups); // [n_pairs]
         p.tap(i, "pairs", &a.groups.pairs.reshape(1, n_pairs))?;
         p.tap(i, "offsets", &a.groups.offsets)?;
-        kernels.product.dispatch(
-            p,
-            &product(
-                &w.gate_up,
-                2 * moe.d_ff_expert,
-                &normed,
-                Direction::Gather,
-                &gate_up,
-                self.activations.operand.as_ref(),
-            ),
-        ); // [n_pairs, 2 f]
+        let product = ExpertsProduct {
+            weights: &w.gate_up,
+            rows_each: 2 * moe.d_ff_expert,
+            x: &normed,
+            groups: &a.groups,
+            n_tokens,
+            direction: Direction::Gather,
+            out: &gate_up,
+            operand,
+            in_operand: operand.is_some(),
+        };
+        kernels.product.dispatch(p, &product); // [n_pairs, 2 f]
         p.tap(i, "experts_gate_up", &gate_up)?;
-        self.kernels.silu_mul.dispatch(p, &gate_up, &hidden); // [n_pairs, f]
-        p.tap(i, "experts_swiglu", &hidden)?;
-        kernels.product.dispatch(
-            p,
-            &product(&w.down, self.config.d_model, &hidden, Direction::Scatter, &out, a.operand.as_ref()),
-        ); // [n_tokens * n_slots, d_model]
+        self.swiglu(p, (i, "experts_swiglu"), &gate_up, &hidden, hidden_operand)?; // [n_pairs, f]
+        let product = ExpertsProduct {
+            weights: &w.down,
+            rows_each: self.config.d_model,
+            x: &hidden,
+            direction: Direction::Scatter,
+            out: &out,
+            operand: hidden_operand,
+            in_operand: hidden_operand.is_some(),
+            ..product
+        };
+        kernels.product.dispatch(p, &product); // [n_tokens * n_slots, d_model]
         p.tap(i, "experts_out", &out)?;
         kernels.combine.dispatch(p, &out, &factors, moe.n_slots(), x); // [n_tokens, d_model]
         Ok(())

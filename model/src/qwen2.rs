@@ -10,6 +10,8 @@ use qwgpu_runtime::{
     kernels::{
         Kernels,
         attention::{Plan, Query},
+        matmul::Product,
+        to_f16::Operand,
     },
 };
 
@@ -65,17 +67,67 @@ impl Forward<'_> {
     fn attention(&self, p: &mut Pass<'_>, i: usize, w: &LayerWeights, x: &Tensor, plan: &Plan) -> Result<()> {
         let (k, a) = (self.kernels, self.activations);
         let n_tokens = x.rows();
-        let [normed, qkv, q] = [&a.normed, &a.qkv, &a.q].map(|t| t.narrow(n_tokens));
+        let [qkv, q] = [&a.qkv, &a.q].map(|t| t.narrow(n_tokens));
         let rows = a.rows.narrow(n_tokens);
         let cache = &self.cache.layers[i];
 
-        k.rms_norm.dispatch(p, x, 0, &w.input_norm, self.config.rms_norm_eps, &normed); // [n_tokens, d_model]
-        p.tap(i, "input_norm", &normed)?;
-        k.matmul.dispatch(p, &a.product(&w.qkv, &normed, Some(&w.qkv_bias), &qkv)); // [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]
+        let operand = self.operand(n_tokens);
+        let normed = self.norm(p, (i, "input_norm"), &w.input_norm, x, operand)?; // [n_tokens, d_model]
+        let product = Product {
+            in_operand: operand.is_some(),
+            ..a.product(&w.qkv, &normed, Some(&w.qkv_bias), &qkv)
+        };
+        k.matmul.dispatch(p, &product); // [n_tokens, (n_heads + 2 n_kv_heads) * head_dim]
         p.tap(i, "qkv", &qkv)?;
         k.rope.dispatch(p, &qkv, self.rope_table, self.cache.paging(&rows), &q, cache); // [n_tokens, n_heads * head_dim]; k and v into the cache
         self.tap_heads(p, i, &q)?;
         self.attend(p, i, w, x, &q, plan)
+    }
+
+    /// Where a kernel may leave rows for the product that follows: the operand, if it goes to the matrix units.
+    fn operand(&self, n_tokens: usize) -> Option<&Operand> {
+        let operand = self.activations.operand.as_ref();
+        operand.filter(|_| self.kernels.matmul.takes_operand(n_tokens))
+    }
+
+    /// The norm of x, in the operand if there is one. Then the result has its shape alone, but where it is tapped.
+    pub(crate) fn norm(
+        &self,
+        p: &mut Pass<'_>,
+        (i, name): (usize, &'static str),
+        norm: &Tensor,
+        x: &Tensor,
+        operand: Option<&Operand>,
+    ) -> Result<Tensor> {
+        let (k, eps) = (self.kernels, self.config.rms_norm_eps);
+        let normed = self.activations.normed.narrow(x.rows());
+        if let Some(operand) = operand {
+            k.to_operand().norm.dispatch(p, x, norm, eps, operand);
+        }
+        if operand.is_none() || p.taps(i) {
+            k.rms_norm.dispatch(p, x, 0, norm, eps, &normed);
+        }
+        p.tap(i, name, &normed)?;
+        Ok(normed)
+    }
+
+    /// `hidden = silu(gate) * up`, in the operand if there is one; then hidden is written only where it is tapped.
+    pub(crate) fn swiglu(
+        &self,
+        p: &mut Pass<'_>,
+        (i, name): (usize, &'static str),
+        gate_up: &Tensor,
+        hidden: &Tensor,
+        operand: Option<&Operand>,
+    ) -> Result<()> {
+        if let Some(operand) = operand {
+            self.kernels.to_operand().silu_mul.dispatch(p, gate_up, operand);
+        }
+        if operand.is_none() || p.taps(i) {
+            self.kernels.silu_mul.dispatch(p, gate_up, hidden);
+        }
+        p.tap(i, name, hidden)?;
+        Ok(())
     }
 
     pub(crate) fn tap_heads(&self, p: &mut Pass<'_>, i: usize, q: &Tensor) -> Result<()> {
@@ -108,15 +160,17 @@ impl Forward<'_> {
     /// `x += down(silu(gate(norm(x))) * up(norm(x)))`
     fn feed_forward(&self, p: &mut Pass<'_>, i: usize, norm: &Tensor, w: &Dense, x: &Tensor) -> Result<()> {
         let (k, a) = (self.kernels, self.activations);
-        let [normed, gate_up, hidden] = [&a.normed, &a.gate_up, &a.hidden].map(|t| t.narrow(x.rows()));
+        let [gate_up, hidden] = [&a.gate_up, &a.hidden].map(|t| t.narrow(x.rows()));
+        let operand = self.operand(x.rows());
+        let in_operand = operand.is_some();
 
-        k.rms_norm.dispatch(p, x, 0, norm, self.config.rms_norm_eps, &normed); // [n_tokens, d_model]
-        p.tap(i, "post_norm", &normed)?;
-        k.matmul.dispatch(p, &a.product(&w.gate_up, &normed, None, &gate_up)); // [n_tokens, 2 d_ff]
+        let normed = self.norm(p, (i, "post_norm"), norm, x, operand)?; // [n_tokens, d_model]
+        let product = a.product(&w.gate_up, &normed, None, &gate_up);
+        k.matmul.dispatch(p, &Product { in_operand, ..product }); // [n_tokens, 2 d_ff]
         p.tap(i, "gate_up", &gate_up)?;
-        k.silu_mul.dispatch(p, &gate_up, &hidden); // [n_tokens, d_ff]
-        p.tap(i, "swiglu", &hidden)?;
-        k.matmul.dispatch(p, &a.residual(&w.down, &hidden, x)); // [n_tokens, d_model]
+        self.swiglu(p, (i, "swiglu"), &gate_up, &hidden, operand)?; // [n_tokens, d_ff]
+        let product = a.residual(&w.down, &hidden, x);
+        k.matmul.dispatch(p, &Product { in_operand, ..product }); // [n_tokens, d_model]
         Ok(())
     }
 

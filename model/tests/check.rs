@@ -272,19 +272,12 @@ fn planted_faults_are_found_where_they_are() {
 
 #[test]
 fn planted_faults_of_experts_are_found_where_they_are() {
-    let sum = "weight / sum_partials(0u, inv)";
     let faults = [
         // weights that are no softmax, the softmax over the chosen alone, another expert, another gate
-        ("router.wgsl", sum, "weight", Prompt, "topk_weights"),
-        (
-            "router.wgsl",
-            "is_chosen || params.normalise == 0u",
-            "is_chosen",
-            Prompt,
-            "topk_weights",
-        ),
-        ("router.wgsl", "sh_keys[other] > key", "sh_keys[other] < key", Prompt, "topk_ids"),
-        ("router.wgsl", "min(-sh_logits", "min(sh_logits", Step, "topk_weights"),
+        ("shared/choice.wgsl", "/ sum_of_weights(t)", "", Prompt, "topk_weights"),
+        ("shared/choice.wgsl", "normalise == 0u", "normalise == 2u", Prompt, "topk_weights"),
+        ("shared/choice.wgsl", "other_key > key", "other_key < key", Prompt, "topk_ids"),
+        ("shared/choice.wgsl", "min(-logit_of(", "min(logit_of(", Step, "topk_weights"),
         // the last token's last choice dropped, and every list begun at the front
         (
             "group_experts.wgsl",

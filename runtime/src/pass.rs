@@ -194,13 +194,19 @@ impl<'g> Pass<'g> {
         self.compute = Some(self.encoder.begin_compute_pass(&descriptor).forget_lifetime());
     }
 
+    /// Whether [`Pass::tap`] keeps anything of this layer.
+    #[must_use]
+    pub fn taps(&self, layer: usize) -> bool {
+        let wanted = |taps: &Taps| taps.layers.as_ref().is_none_or(|layers| layers.contains(&layer));
+        self.taps.as_ref().is_some_and(wanted)
+    }
+
     /// Keeps a copy of `tensor` as it is now, if this is a [`Pass::tapped`] one; otherwise does nothing.
     ///
     /// # Errors
     /// When there is no memory for the copy.
     pub fn tap(&mut self, layer: usize, name: &'static str, tensor: &Tensor) -> Result<()> {
-        let wanted = |taps: &Taps| taps.layers.as_ref().is_none_or(|layers| layers.contains(&layer));
-        if !self.taps.as_ref().is_some_and(wanted) {
+        if !self.taps(layer) {
             return Ok(());
         }
         let copy = Tensor::new(self.gpu, name, tensor.rows(), tensor.cols(), tensor.elem())?;

@@ -42,6 +42,9 @@ pub struct Product<'a> {
     pub out: &'a Tensor,
     /// Where x may be put in f16 for the matrix units; without it they are not used.
     pub operand: Option<&'a Operand>,
+    /// Whether the operand holds x already, from a kernel that leaves its result there: of x itself only the shape counts then, and the
+    /// product goes to the matrix units.
+    pub in_operand: bool,
     /// Where x may be put in bytes for integer dot products; without it they are not used.
     pub bytes: Option<&'a Bytes>,
 }
@@ -186,6 +189,12 @@ impl Matmul {
         self.coop.is_some()
     }
 
+    /// Whether a product of so many rows goes to the matrix units if it has an operand.
+    #[must_use]
+    pub const fn takes_operand(&self, n_tokens: usize) -> bool {
+        self.coop.is_some() && n_tokens > MAX_TOKENS
+    }
+
     /// Whether a product of one token with these weights rounds x to bytes, for integer dot products.
     #[must_use]
     pub fn takes_bytes(&self, weights: &Matrix) -> bool {
@@ -199,13 +208,18 @@ impl Matmul {
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, product: &Product<'_>) {
         product.check();
+        assert!(
+            !product.in_operand || self.takes_operand(product.out.rows()),
+            "matmul: {} rows in the operand",
+            product.out.rows()
+        );
         if let (1, Some(bytes), true) = (product.out.rows(), product.bytes, self.takes_bytes(product.weights)) {
             let dot = self.dot.as_ref().expect("takes_bytes asks for it");
             dot.quantize.dispatch(pass, product.x, bytes);
             dot.matvec.get(product.weights.dtype()).dispatch(pass, product, bytes);
         } else if product.out.rows() <= MAX_TOKENS {
             self.matvec.get(product.weights.dtype()).dispatch(pass, product);
-        } else if product.operand.is_some() && self.coop.is_some() {
+        } else if product.operand.is_some() && self.takes_operand(product.out.rows()) {
             self.dispatch_coop(pass, product);
         } else {
             self.dispatch_tiled(pass, product);

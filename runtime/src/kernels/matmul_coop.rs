@@ -1,6 +1,6 @@
 //! Matrix products of many rows on cooperative matrices; [`super::matmul::Matmul`] chooses between it and the portable kernel.
 //!
-//! f16 operands, f32 sums: x goes through [`super::to_f16`] first. Weights are taken as they are: one beyond 65,504 would become infinite,
+//! f16 operands, f32 sums: x goes through [`super::to_f16`] first, or comes in f16. Weights are taken as they are: one beyond 65,504 would become infinite,
 //! and none of a trained model comes near. A tile of 128 x 128 outputs a workgroup on adapters that allow 512
 //! invocations and 45 KB of workgroup memory, else, and where there are few tiles, 64 x 64.
 
@@ -82,7 +82,9 @@ impl MatmulCoop {
 
     pub(crate) fn dispatch(&self, pass: &mut Pass<'_>, product: &Product<'_>, operand: &Operand) {
         let n_tokens = product.out.rows();
-        self.to_f16.dispatch(pass, product.x, n_tokens, operand);
+        if !product.in_operand {
+            self.to_f16.dispatch(pass, product.x, n_tokens, operand);
+        }
         let (grid, pipelines) = self.choose(n_tokens, product.weights.rows());
         let outputs = grid.outputs() as usize;
         for part in &product.weights.parts {

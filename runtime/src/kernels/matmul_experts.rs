@@ -46,6 +46,9 @@ pub struct ExpertsProduct<'a> {
     pub out: &'a Tensor,
     /// Where x may be put in f16 for the matrix units; without it they are not used.
     pub operand: Option<&'a Operand>,
+    /// Whether the operand holds x already, from a kernel that leaves its result there: of x itself only the shape counts then, and the
+    /// product goes to the matrix units.
+    pub in_operand: bool,
 }
 
 impl ExpertsProduct<'_> {
@@ -181,6 +184,7 @@ impl MatmulExperts {
     /// When shapes do not fit.
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, product: &ExpertsProduct<'_>) {
+        assert!(!product.in_operand || self.has_coop(), "matmul_experts: x in an operand");
         if product.operand.is_some() && self.coop.is_some() {
             self.dispatch_coop(pass, product);
         } else {

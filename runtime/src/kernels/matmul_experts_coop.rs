@@ -1,8 +1,8 @@
 //! Matrix products with a stack of experts on cooperative matrices; [`super::matmul_experts::MatmulExperts`] chooses between it and the
 //! portable kernel.
 //!
-//! As in [`super::matmul_coop`], x goes through [`super::to_f16`] first: to gather, once for each token. Tiles are as large as the rows
-//! that experts have on average fill, since each expert leaves one that is not full.
+//! As in [`super::matmul_coop`], x goes through [`super::to_f16`] first or comes in f16: to gather, once for each token. Tiles are as large
+//! as the rows that experts have on average fill, since each expert leaves one that is not full.
 
 use qwgpu_shaders::{CoopGrid, Variant};
 
@@ -58,7 +58,9 @@ impl MatmulExpertsCoop {
     }
 
     pub(crate) fn dispatch(&self, pass: &mut Pass<'_>, product: &ExpertsProduct<'_>, operand: &Operand) {
-        self.to_f16.dispatch(pass, product.x, product.n_x(), operand);
+        if !product.in_operand {
+            self.to_f16.dispatch(pass, product.x, product.n_x(), operand);
+        }
         let groups = product.groups;
         let (grid, pipelines) = self.choose(product.n_pairs(), groups.n_stack());
         let own = [&operand.values, &operand.scales, &groups.pairs, &groups.offsets, product.out].map(|tensor| &*tensor.buffer);

@@ -51,15 +51,18 @@ pub mod matvec_dot;
 pub mod norm_gate_up;
 pub mod norm_qkv_rope;
 pub mod norm_quantize;
+pub mod norm_to_f16;
 pub mod peak;
 pub mod penalty;
 pub mod quantize;
 pub mod rms_norm;
 pub mod rope;
 pub mod router;
+mod router_decode;
 pub mod sample;
 pub mod share;
 pub mod silu_mul;
+pub mod silu_mul_to_f16;
 mod slots;
 pub mod to_f16;
 pub mod topk;
@@ -82,7 +85,8 @@ const fn own_bindings(variant: &Variant) -> &'static [Access] {
         Variant::Matvec { .. } => matvec::BINDINGS,
         Variant::NormQkvRope { .. } => norm_qkv_rope::BINDINGS,
         Variant::NormGateUp { .. } => norm_gate_up::BINDINGS,
-        Variant::Router { .. } => router::BINDINGS,
+        Variant::Router => router::BINDINGS,
+        Variant::RouterDecode { .. } => router_decode::BINDINGS,
         Variant::ExpertsGateUp { .. } => experts_gate_up::BINDINGS,
         Variant::ExpertsDown { .. } => experts_down::BINDINGS,
         Variant::MatvecDot { .. } => matvec_dot::BINDINGS,
@@ -98,6 +102,8 @@ const fn own_bindings(variant: &Variant) -> &'static [Access] {
         Variant::GroupExperts => group_experts::BINDINGS,
         Variant::CombineExperts => combine_experts::BINDINGS,
         Variant::ToF16 => to_f16::BINDINGS,
+        Variant::NormToF16 { .. } => norm_to_f16::BINDINGS,
+        Variant::SiluMulToF16 => silu_mul_to_f16::BINDINGS,
         Variant::Rope { .. } => rope::BINDINGS,
         Variant::AttentionPrefill { .. } => attention_prefill::BINDINGS,
         Variant::AttentionPrefillCoop { .. } => attention_prefill_coop::BINDINGS,
@@ -225,11 +231,45 @@ pub struct Kernels {
     pub sample: sample::Sample,
     /// Repetition penalty.
     pub penalty: penalty::Penalty,
+    /// What makes inputs of products on matrix units, where there are some.
+    to_operand: Option<ToOperand>,
     /// Those of a mixture of experts.
     pub experts: Option<experts::Experts>,
 }
 
+/// Kernels that leave their result in f16, for the product on matrix units that follows.
+#[derive(Debug)]
+pub struct ToOperand {
+    /// RMS norm.
+    pub norm: norm_to_f16::NormToF16,
+    /// SwiGLU's middle.
+    pub silu_mul: silu_mul_to_f16::SiluMulToF16,
+}
+
+impl ToOperand {
+    /// `None` where products do not go to matrix units.
+    fn new(gpu: &Gpu) -> Result<Option<Self>> {
+        if matmul_coop::grids(gpu.caps()).is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            norm: norm_to_f16::NormToF16::new(gpu)?,
+            silu_mul: silu_mul_to_f16::SiluMulToF16::new(gpu)?,
+        }))
+    }
+}
+
 impl Kernels {
+    /// Kernels that leave their result in an operand.
+    ///
+    /// # Panics
+    /// Where products do not go to matrix units.
+    #[must_use]
+    #[track_caller]
+    pub const fn to_operand(&self) -> &ToOperand {
+        self.to_operand.as_ref().expect("products go to matrix units")
+    }
+
     /// Compiles all pipelines, on several threads, so that a bad shader fails before the first token and nothing is compiled after
     /// load.
     ///
@@ -257,6 +297,7 @@ impl Kernels {
             topk: topk::Topk::new(gpu)?,
             sample: sample::Sample::new(gpu)?,
             penalty: penalty::Penalty::new(gpu)?,
+            to_operand: ToOperand::new(gpu)?,
             experts: options.experts.then(|| experts::Experts::new(gpu, &[options.layers])).transpose()?,
         })
     }

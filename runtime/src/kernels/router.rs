@@ -8,14 +8,20 @@
 //! Shapes: weights f32 `[n_experts + 1, d_model]`, whole; x `[>= n_tokens, d_model]`, norm `[1, d_model]`, logits
 //! `[n_tokens, n_experts + 1]`, chosen u32 `[n_tokens, k]`, factors `[n_tokens, k + 1]`, usage u32 `[n_layers, n_experts]`. At most
 //! [`MAX_EXPERTS`] experts, and k at most n_experts.
+//!
+//! Few tokens go to [`super::router_decode`], in which every row of the matrix has a workgroup; with more of them eight share each row
+//! that is read.
 
 use qwgpu_shaders::Variant;
 
-use super::{Handle, reduce, rms_norm, topk::key};
-use crate::{DType, Elem, Gpu, Matrix, Pass, Result, Tensor, pipeline::Access};
+use super::{Handle, rms_norm, router_decode::RouterDecode, topk::key};
+use crate::{DType, Elem, Gpu, Matrix, Pass, Result, Tensor, buffer::Buffer, pipeline::Access};
 
 /// The largest number of experts to choose from.
 pub const MAX_EXPERTS: usize = qwgpu_shaders::MAX_EXPERTS as usize;
+
+/// Tokens up to which each row of the matrix has a workgroup for each of them.
+pub const MAX_FEW: usize = 16;
 
 pub(crate) const BINDINGS: &[Access] = &[
     Access::Read,
@@ -27,12 +33,16 @@ pub(crate) const BINDINGS: &[Access] = &[
     Access::Write,
 ];
 
-params! { vecs: u32, n_experts: u32, k: u32, eps: f32, inv_d: f32, normalise: u32, usage_at: u32 }
+params! { vecs: u32, n_tokens: u32, n_experts: u32, k: u32, eps: f32, inv_d: f32, normalise: u32, usage_at: u32 }
 
-/// The compiled kernel.
+/// Tokens that a workgroup has.
+const TOKENS: usize = 8;
+
+/// Both kernels, compiled.
 #[derive(Debug)]
 pub struct Router {
     pipeline: Handle,
+    decode: RouterDecode,
 }
 
 /// One choice for some tokens: the operands of a dispatch.
@@ -61,8 +71,34 @@ pub struct Routing<'a> {
 }
 
 impl Routing<'_> {
-    const fn n_experts(&self) -> usize {
+    pub(super) const fn n_experts(&self) -> usize {
         self.usage.cols()
+    }
+
+    pub(super) fn params(&self) -> Params {
+        let d_model = self.x.cols();
+        Params {
+            vecs: (d_model / 4) as u32,
+            n_tokens: self.chosen.rows() as u32,
+            n_experts: self.n_experts() as u32,
+            k: self.chosen.cols() as u32,
+            eps: self.eps,
+            inv_d: 1.0 / d_model as f32,
+            normalise: u32::from(self.normalise),
+            usage_at: (self.layer * self.n_experts()) as u32,
+        }
+    }
+
+    /// What both kernels bind, in order; `more` behind it.
+    #[track_caller]
+    pub(super) fn buffers<'b>(&'b self, more: &[&'b Buffer]) -> Vec<&'b Buffer> {
+        let [part] = self.weights.parts.as_slice() else {
+            panic!("router: a matrix of {} parts", self.weights.parts.len())
+        };
+        let tensors = [self.x, self.norm, self.logits, self.chosen, self.factors, self.usage];
+        let mut others: Vec<&Buffer> = tensors.iter().map(|tensor| &*tensor.buffer).collect();
+        others.extend(more);
+        part.bind(&others)
     }
 
     #[track_caller]
@@ -93,14 +129,14 @@ impl Routing<'_> {
 }
 
 impl Router {
-    /// Compiles it.
+    /// Compiles them.
     ///
     /// # Errors
-    /// When the shader does not compile.
+    /// When a shader does not compile.
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        let reduce = reduce(gpu.caps(), qwgpu_shaders::MAX_EXPERTS);
         Ok(Self {
-            pipeline: gpu.pipeline(Variant::Router { reduce })?,
+            pipeline: gpu.pipeline(Variant::Router)?,
+            decode: RouterDecode::new(gpu)?,
         })
     }
 
@@ -110,23 +146,32 @@ impl Router {
     /// When shapes do not fit, the matrix is split or not f32, or there are more than [`MAX_EXPERTS`].
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, r: &Routing<'_>) {
+        if r.chosen.rows() <= MAX_FEW {
+            self.dispatch_decode(pass, r);
+        } else {
+            self.dispatch_many(pass, r);
+        }
+    }
+
+    /// The kernel for few tokens, a workgroup a logit; for tests.
+    ///
+    /// # Panics
+    /// As [`Router::dispatch`], and for more than [`MAX_FEW`] tokens.
+    #[track_caller]
+    pub fn dispatch_decode(&self, pass: &mut Pass<'_>, r: &Routing<'_>) {
         r.check();
-        let [part] = r.weights.parts.as_slice() else {
-            panic!("router: a matrix of {} parts", r.weights.parts.len())
-        };
-        let d_model = r.x.cols();
-        let params = Params {
-            vecs: (d_model / 4) as u32,
-            n_experts: r.n_experts() as u32,
-            k: r.chosen.cols() as u32,
-            eps: r.eps,
-            inv_d: 1.0 / d_model as f32,
-            normalise: u32::from(r.normalise),
-            usage_at: (r.layer * r.n_experts()) as u32,
-        };
-        let tensors = [r.x, r.norm, r.logits, r.chosen, r.factors, r.usage];
-        let buffers = part.bind(&tensors.map(|tensor| &*tensor.buffer));
-        pass.dispatch(&self.pipeline, &buffers, &params, [r.chosen.rows() as u32, 1, 1]);
+        self.decode.dispatch(pass, r);
+    }
+
+    /// The kernel for many tokens, however many there are; for tests.
+    ///
+    /// # Panics
+    /// As [`Router::dispatch`].
+    #[track_caller]
+    pub fn dispatch_many(&self, pass: &mut Pass<'_>, r: &Routing<'_>) {
+        r.check();
+        let grid = [r.chosen.rows().div_ceil(TOKENS) as u32, 1, 1];
+        pass.dispatch(&self.pipeline, &r.buffers(&[]), &r.params(), grid);
     }
 }
 

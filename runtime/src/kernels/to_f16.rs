@@ -39,6 +39,16 @@ impl Operand {
         })
     }
 
+    /// Panics for `kernel` unless there is room.
+    #[track_caller]
+    pub(crate) fn check(&self, kernel: &str, n_rows: usize, cols: usize) {
+        assert!(cols.is_multiple_of(8), "{kernel}: {cols} columns");
+        assert!(
+            n_rows <= self.scales.cols() && n_rows * cols / 2 <= self.values.rows() * self.values.cols(),
+            "{kernel}: no room for {n_rows} rows of {cols}"
+        );
+    }
+
     /// The rows that a dispatch left here: f16 bits of `n_rows * cols` values, and the scales.
     ///
     /// # Errors
@@ -76,11 +86,8 @@ impl ToF16 {
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, x: &Tensor, n_tokens: usize, out: &Operand) {
         let cols = x.cols();
-        assert!(cols.is_multiple_of(8), "to_f16: {cols} columns");
-        assert!(
-            n_tokens <= x.rows() && n_tokens <= out.scales.cols() && n_tokens * cols / 2 <= out.values.rows() * out.values.cols(),
-            "to_f16: no room for {n_tokens} rows of {cols}"
-        );
+        assert!(n_tokens <= x.rows(), "to_f16: {n_tokens} rows of {}", x.rows());
+        out.check("to_f16", n_tokens, cols);
         let params = Params { groups: (cols / 8) as u32 };
         let buffers = [&*x.buffer, &out.values.buffer, &out.scales.buffer];
         pass.dispatch(&self.pipeline, &buffers, &params, [n_tokens as u32, 1, 1]);

@@ -57,6 +57,7 @@ pub(super) fn product(gpu: &Gpu, stem: &'static str, model: &Shape, weight: Weig
                 accumulate: false,
                 out: &outs[i],
                 operand: operand.as_ref(),
+                in_operand: false,
                 bytes: None,
             };
             kernel.dispatch(pass, &product);

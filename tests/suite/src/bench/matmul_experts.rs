@@ -60,6 +60,7 @@ fn product(stem: &'static str, experts: Experts, dtype: DType, direction: Direct
                 direction,
                 out: &outs[i],
                 operand: operand.as_ref(),
+                in_operand: false,
             };
             kernel.dispatch(pass, &product);
         }))

@@ -15,7 +15,20 @@ use super::{
 };
 
 /// Invocations and rows of a workgroup.
-const FORMS: [(u32, u32); 4] = [(32, 1), (32, 4), (128, 1), (128, 4)];
+const FORMS: [(u32, u32); 12] = [
+    (32, 1),
+    (32, 2),
+    (32, 4),
+    (32, 8),
+    (64, 1),
+    (64, 2),
+    (64, 4),
+    (64, 8),
+    (128, 1),
+    (128, 2),
+    (128, 4),
+    (128, 8),
+];
 
 pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
     let mut cases = Vec::new();
@@ -55,6 +68,7 @@ fn case(gpu: &Gpu, model: &Shape, weight: Weight, dtype: DType, (workgroup, n_ro
                 accumulate: false,
                 out: &outs[i],
                 operand: None,
+                in_operand: false,
                 bytes: None,
             };
             kernel.dispatch(pass, &product, &bytes);

@@ -33,15 +33,18 @@ mod matvec_dot;
 mod norm_gate_up;
 mod norm_qkv_rope;
 mod norm_quantize;
+mod norm_to_f16;
 mod penalty;
 mod quantize;
 mod rms_norm;
 mod rope;
 mod router;
+mod router_decode;
 mod runner;
 mod sample;
 mod shapes;
 mod silu_mul;
+mod silu_mul_to_f16;
 mod to_f16;
 mod topk;
 
@@ -109,7 +112,7 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 33] = [
+pub const KERNELS: [&str; 37] = [
     "argmax",
     "attention_decode",
     "attention_decode_coop",
@@ -134,14 +137,17 @@ pub const KERNELS: [&str; 33] = [
     "norm_gate_up",
     "norm_qkv_rope",
     "norm_quantize",
+    "norm_to_f16",
     "matvec_dot",
     "penalty",
     "quantize",
     "rms_norm",
     "rope",
     "router",
+    "router_decode",
     "sample",
     "silu_mul",
+    "silu_mul_to_f16",
     "to_f16",
     "topk",
 ];
@@ -177,14 +183,17 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "norm_gate_up" => norm_gate_up::cases(gpu),
         "norm_qkv_rope" => norm_qkv_rope::cases(gpu),
         "norm_quantize" => norm_quantize::cases(gpu),
+        "norm_to_f16" => norm_to_f16::cases(gpu),
         "matvec_dot" => matvec_dot::cases(gpu),
         "penalty" => penalty::cases(),
         "quantize" => quantize::cases(gpu),
         "rms_norm" => rms_norm::cases(gpu),
         "rope" => rope::cases(gpu),
         "router" => router::cases(gpu),
+        "router_decode" => router_decode::cases(),
         "sample" => sample::cases(),
         "silu_mul" => silu_mul::cases(gpu),
+        "silu_mul_to_f16" => silu_mul_to_f16::cases(gpu),
         "to_f16" => to_f16::cases(gpu),
         "topk" => topk::cases(),
         _ => panic!("there is no kernel {kernel}"),

@@ -1,4 +1,4 @@
-//! The choice of experts: the routers of the mixtures, for one token and for a chunk of a prompt.
+//! The choice of experts: the routers of the mixtures, for a chunk of a prompt.
 
 use qwgpu_runtime::{
     DType, Elem, Gpu, Tensor,
@@ -12,15 +12,16 @@ use super::{
 };
 
 pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
-    let counts = shapes::token_counts(gpu);
-    MIXTURES.into_iter().flat_map(|mixture| counts.map(|n| case(mixture, n))).collect()
+    let [_, chunk] = shapes::token_counts(gpu);
+    MIXTURES.map(|mixture| case("router", mixture, chunk)).into()
 }
 
-fn case(m: Mixture, n_tokens: usize) -> BenchCase {
+/// The kernel of this name, which is the one that so many tokens get.
+pub(super) fn case(kernel: &'static str, m: Mixture, n_tokens: usize) -> BenchCase {
     let (n_logits, d_model) = (m.n_experts + 1, m.d_model);
     let name = format!("{} {} of {} experts, [{n_tokens}, {d_model}]", m.name, m.k, m.n_experts);
     let bytes = 4 * (n_logits * d_model + d_model + n_tokens * (d_model + n_logits + 2 * m.k + 1));
-    BenchCase::new("router", name, (bytes, 2 * n_tokens * n_logits * d_model), move |gpu, copies| {
+    BenchCase::new(kernel, name, (bytes, 2 * n_tokens * n_logits * d_model), move |gpu, copies| {
         let kernel = Router::new(gpu)?;
         let weights = data::weights(gpu, copies, n_logits, d_model, DType::F32)?;
         let x = data::inputs(gpu, 1, n_tokens, d_model)?.remove(0);

@@ -28,10 +28,23 @@ use crate::{
 };
 
 /// The first is what GPUs use.
-const SHARES: [Share; 4] = [ExpertsDownDot::SHARE, share(32, 4), share(128, 1), share(128, 4)];
-/// Around the 4 rows of a workgroup, and primes.
-const D_MODEL: [usize; 6] = [13, 1, 2, 67, 3, 4];
-/// Around the 1024 and 4096 columns of a step, and so few that a step takes several slots.
+const SHARES: [Share; 12] = [
+    ExpertsDownDot::SHARE,
+    share(32, 4),
+    share(64, 8),
+    share(32, 1),
+    share(128, 1),
+    share(64, 2),
+    share(128, 8),
+    share(64, 1),
+    share(64, 4),
+    share(32, 8),
+    share(128, 2),
+    share(32, 2),
+];
+/// Around the rows of a workgroup, and primes.
+const D_MODEL: [usize; 8] = [13, 1, 2, 67, 3, 4, 7, 9];
+/// Around the 1024, 2048 and 4096 columns of a step, and so few that a step takes several slots.
 const COLS: [usize; 8] = [1088, 64, 960, 1024, 4160, 448, 4096, 2112];
 /// Outputs of a case that are compared.
 const MAX_OUTPUTS: usize = 64;
@@ -96,7 +109,7 @@ pub(super) fn cases() -> Vec<Case> {
                     dtype,
                     [d_model, COLS[(3 * i + j) % COLS.len()]],
                 );
-                cases.push(shape.case().quick(j < 3));
+                cases.push(shape.case().quick(j < if i < 4 { 3 } else { 1 }));
             }
         }
         // three experts to a small binding

@@ -29,10 +29,20 @@ use crate::{
 };
 
 /// The first is what GPUs use.
-const SHARES: [Share; 4] = [ExpertsGateUpDot::SHARE, share(32, 4), share(128, 2), share(128, 4)];
-/// Around the one or two outputs of a workgroup, and primes.
-const D_FF: [usize; 6] = [13, 1, 2, 67, 3, 4];
-/// Around the 1024 and 4096 columns of a step.
+const SHARES: [Share; 9] = [
+    ExpertsGateUpDot::SHARE,
+    share(32, 4),
+    share(64, 8),
+    share(128, 4),
+    share(128, 2),
+    share(64, 2),
+    share(128, 8),
+    share(64, 4),
+    share(32, 8),
+];
+/// Around the one, two or four outputs of a workgroup, and primes.
+const D_FF: [usize; 8] = [13, 1, 2, 67, 3, 4, 5, 7];
+/// Around the 1024, 2048 and 4096 columns of a step.
 const COLS: [usize; 8] = [1088, 64, 960, 1024, 4160, 448, 4032, 2112];
 /// Outputs of a slot that are compared.
 const MAX_OUTPUTS: usize = 64;
@@ -96,7 +106,7 @@ pub(super) fn cases() -> Vec<Case> {
         for (i, share) in SHARES.into_iter().enumerate() {
             for (j, d_ff) in D_FF.into_iter().enumerate() {
                 let shape = Shape::new(share, MIXES[(i + j) % MIXES.len()], dtype, [d_ff, COLS[(3 * i + j) % COLS.len()]]);
-                cases.push(shape.case().quick(j < 3));
+                cases.push(shape.case().quick(j < if i < 4 { 3 } else { 1 }));
             }
         }
         // three experts to a small binding

@@ -6,7 +6,7 @@ use qwgpu_runtime::{
         group_experts::{self, Groups},
         matmul_coop::grids,
         matmul_experts::{self, Direction, ExpertsProduct, MatmulExperts},
-        to_f16::Operand,
+        to_f16::{Operand, ToF16},
     },
 };
 
@@ -201,6 +201,20 @@ impl Lists {
     }
 }
 
+/// The product on matrix units; for an odd number of tokens with x in the operand beforehand, and nothing but NaN in x itself.
+fn run_coop(gpu: &Gpu, kernel: &MatmulExperts, pass: &mut Pass<'_>, product: &ExpertsProduct<'_>) -> qwgpu_runtime::Result<()> {
+    let (n_x, cols) = (product.x.rows(), product.x.cols());
+    let (true, Some(operand)) = (product.n_tokens % 2 == 1, product.operand) else {
+        kernel.dispatch_coop(pass, product);
+        return Ok(());
+    };
+    ToF16::new(gpu)?.dispatch(pass, product.x, n_x, operand);
+    let x = &padded(gpu, n_x, cols, &vec![f32::NAN; n_x * cols])?;
+    let in_operand = true;
+    kernel.dispatch_coop(pass, &ExpertsProduct { x, in_operand, ..*product });
+    Ok(())
+}
+
 fn run(gpu: &Gpu, s: &Shape, product: &ExpertsProduct<'_>) -> qwgpu_runtime::Result<()> {
     let kernel = match s.kernel {
         Kernel::Tiled => MatmulExperts::tiled_only(gpu, s.dtype)?,
@@ -213,7 +227,7 @@ fn run(gpu: &Gpu, s: &Shape, product: &ExpertsProduct<'_>) -> qwgpu_runtime::Res
     let mut pass = Pass::new(gpu);
     match s.kernel {
         Kernel::Tiled => kernel.dispatch_tiled(&mut pass, product),
-        Kernel::Coop(_) => kernel.dispatch_coop(&mut pass, product),
+        Kernel::Coop(_) => run_coop(gpu, &kernel, &mut pass, product)?,
         Kernel::Chosen => kernel.dispatch(&mut pass, product),
     }
     pass.submit();
@@ -238,6 +252,7 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
         direction: s.direction,
         out: out.out(),
         operand: Some(&operand),
+        in_operand: false,
     };
     run(gpu, s, &product)?;
     let (places, rows) = s.sampled();

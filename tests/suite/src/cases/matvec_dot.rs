@@ -21,10 +21,23 @@ use crate::{
 };
 
 /// Invocations and rows of a workgroup.
-const FORMS: [(u32, u32); 4] = [(32, 1), (32, 4), (128, 1), (128, 4)];
-/// Around the 4 rows of a workgroup, and primes.
-const ROWS: [usize; 7] = [13, 1, 4, 67, 3, 5, 8];
-/// Around the 1024 and 4096 columns of a step.
+const FORMS: [(u32, u32); 12] = [
+    (32, 1),
+    (32, 4),
+    (128, 1),
+    (128, 4),
+    (32, 2),
+    (32, 8),
+    (64, 1),
+    (64, 2),
+    (64, 4),
+    (64, 8),
+    (128, 2),
+    (128, 8),
+];
+/// Around the rows of a workgroup, and primes.
+const ROWS: [usize; 9] = [13, 1, 4, 67, 3, 5, 8, 7, 9];
+/// Around the 1024, 2048 and 4096 columns of a step.
 const COLS: [usize; 8] = [1088, 64, 960, 1024, 4160, 448, 4032, 2112];
 
 /// One product.
@@ -141,6 +154,7 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
         accumulate,
         out: out.out(),
         operand: None,
+        in_operand: false,
         bytes: None,
     };
     MatvecDot::new(gpu, s.dtype, s.form.0, s.form.1)?.dispatch(&mut pass, &product, &bytes);

@@ -25,6 +25,7 @@ mod models;
 mod norm_gate_up;
 mod norm_qkv_rope;
 mod norm_quantize;
+mod norm_to_f16;
 mod normed;
 mod penalty;
 mod places;
@@ -32,9 +33,11 @@ mod product;
 mod rms_norm;
 mod rope;
 mod router;
+mod router_decode;
 mod sample;
 mod self_test;
 mod silu_mul;
+mod silu_mul_to_f16;
 mod slots;
 mod to_f16;
 mod topk;
@@ -68,13 +71,16 @@ pub fn all(scale: Scale) -> Vec<Case> {
         norm_gate_up::cases(scale),
         norm_qkv_rope::cases(scale),
         norm_quantize::cases(),
+        norm_to_f16::cases(),
         penalty::cases(),
         rms_norm::cases(),
         rope::cases(),
         router::cases(),
+        router_decode::cases(),
         sample::cases(),
         self_test::cases(),
         silu_mul::cases(),
+        silu_mul_to_f16::cases(),
         to_f16::cases(),
         topk::cases(),
     ];

@@ -10,7 +10,7 @@ use qwgpu_runtime::{
         matmul_coop,
         matvec::MAX_TOKENS,
         share::Share,
-        to_f16::{self, Operand},
+        to_f16::{self, Operand, ToF16},
     },
     narrow, stored, widen,
 };
@@ -303,12 +303,26 @@ fn compile(gpu: &Gpu, s: &Shape) -> qwgpu_runtime::Result<Matmul> {
     }
 }
 
+/// The product on matrix units; for an odd number of tokens with x in the operand beforehand, and nothing but NaN in x itself.
+fn run_coop(gpu: &Gpu, kernel: &Matmul, pass: &mut Pass<'_>, product: &Product<'_>) -> qwgpu_runtime::Result<()> {
+    let (n_tokens, cols) = (product.out.rows(), product.x.cols());
+    let (true, Some(operand)) = (n_tokens % 2 == 1, product.operand) else {
+        kernel.dispatch_coop(pass, product);
+        return Ok(());
+    };
+    ToF16::new(gpu)?.dispatch(pass, product.x, n_tokens, operand);
+    let x = &padded(gpu, n_tokens, cols, &vec![f32::NAN; n_tokens * cols])?;
+    let in_operand = true;
+    kernel.dispatch_coop(pass, &Product { x, in_operand, ..*product });
+    Ok(())
+}
+
 fn run(gpu: &Gpu, s: &Shape, product: &Product<'_>) -> qwgpu_runtime::Result<()> {
     let kernel = compile(gpu, s)?;
     let mut pass = Pass::new(gpu);
     match s.kernel {
         Kernel::Tiled => kernel.dispatch_tiled(&mut pass, product),
-        Kernel::Coop(_) => kernel.dispatch_coop(&mut pass, product),
+        Kernel::Coop(_) => run_coop(gpu, &kernel, &mut pass, product)?,
         Kernel::Matvec(_) | Kernel::Step(_) | Kernel::Chosen => kernel.dispatch(&mut pass, product),
     }
     pass.submit();
@@ -339,6 +353,7 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
         accumulate: s.accumulate,
         out: out.out(),
         operand: Some(&operand),
+        in_operand: false,
         bytes: None,
     };
     run(gpu, s, &product)?;

@@ -81,19 +81,24 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
     let mut pass = Pass::new(gpu);
     kernel.dispatch(&mut pass, &x_tensor, s.first_row, &weight_tensor, s.eps, out.out());
     pass.submit();
-    // the squares' sum has one sign, so its relative error is the sum's
-    let relative = compare::sum_bound(s.d_model, 1.0);
-    let expected = x.chunks_exact(s.d_model).skip(s.first_row).flat_map(|row| {
-        let values = rms_norm::reference(row, &weight, s.eps);
-        values.into_iter().zip(&weight).map(move |(value, &w)| {
-            let w = f64::from(w.abs());
-            // a flushed x loses TINY times at most 1/sqrt(eps); a flushed weight loses the value
-            let flushed = 2e3 * TINY * w.max(1.0) + if w < TINY { value.abs() } else { 0.0 };
-            Expected {
-                value,
-                bound: relative * value.abs() + flushed,
-            }
-        })
-    });
+    let rows = x.chunks_exact(s.d_model).skip(s.first_row);
+    let expected = rows.flat_map(|row| expected(row, &weight, s.eps));
     compare::elements("out", s.d_model, &out.read_f32(gpu)?, expected)
+}
+
+/// One row, and what f32 explains of its errors.
+pub(super) fn expected(x: &[f32], weight: &[f32], eps: f32) -> Vec<Expected> {
+    // the squares' sum has one sign, so its relative error is the sum's
+    let relative = compare::sum_bound(x.len(), 1.0);
+    let values = rms_norm::reference(x, weight, eps).into_iter().zip(weight);
+    let with_bound = |(value, w): (f64, &f32)| {
+        let w = f64::from(w.abs());
+        // a flushed x loses TINY times at most 1/sqrt(eps); a flushed weight loses the value
+        let flushed = 2e3 * TINY * w.max(1.0) + if w < TINY { value.abs() } else { 0.0 };
+        Expected {
+            value,
+            bound: relative * value.abs() + flushed,
+        }
+    };
+    values.map(with_bound).collect()
 }

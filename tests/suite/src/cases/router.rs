@@ -19,8 +19,9 @@ use crate::{
     padded,
 };
 
-/// Experts and k: around the runs of 8 rows in which they go by, those of the models, all of them chosen, and one.
-const EXPERTS: [(usize, usize); 15] = [
+/// Experts and k: around the 8 and 24 rows that the teams of a workgroup take at once, one of them the gate's, those of the models, all of
+/// them chosen, and one.
+const EXPERTS: [(usize, usize); 18] = [
     (8, 2),
     (64, 8),
     (60, 4),
@@ -36,10 +37,14 @@ const EXPERTS: [(usize, usize); 15] = [
     (255, 1),
     (256, 256),
     (60, 1),
+    (23, 5),
+    (24, 3),
+    (47, 47),
 ];
-/// Around the 1024 columns that a workgroup takes at once, and the models' widths.
-const D_MODEL: [usize; 8] = [264, 8, 1032, 1024, 64, 2048, 1016, 3584];
-const TOKENS: [usize; 3] = [1, 3, 34];
+/// Around the 128 columns that a team takes at once, and the models' widths.
+const D_MODEL: [usize; 8] = [264, 8, 136, 1024, 64, 2048, 120, 3584];
+/// Around the 8 of a workgroup.
+const TOKENS: [usize; 5] = [1, 3, 34, 8, 9];
 const N_LAYERS: usize = 3;
 
 /// What is particular about the rows of the matrix.
@@ -48,7 +53,7 @@ enum Rows {
     Filled(Fill),
     /// Three different ones, so that most logits are ties.
     Equal,
-    /// Every fourth one NaN.
+    /// Every fourth one NaN, by turns with all bits set.
     Nan,
     /// Their logits are ties or one or a few units in the last place apart.
     Neighbours,
@@ -56,8 +61,16 @@ enum Rows {
     LargeGate,
 }
 
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kernel {
+    Many,
+    Decode,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Shape {
+    kernel: Kernel,
     n_experts: usize,
     k: usize,
     d_model: usize,
@@ -85,18 +98,27 @@ impl Shape {
             "{k} of {n_experts} experts, [{n_tokens}, {d_model}]{normalise}, rows {:?}, x {}, norm {} times {:e}",
             self.rows, self.x, self.norm, self.scale
         );
-        Case::new("router", name, move |gpu| check(gpu, &self)).over(&[Axis::Subgroup])
+        match self.kernel {
+            Kernel::Many => Case::new("router", name, move |gpu| check(gpu, &self)),
+            Kernel::Decode => Case::new("router_decode", name, move |gpu| check(gpu, &self)).over(&[Axis::Subgroup]),
+        }
     }
 }
 
 pub(super) fn cases() -> Vec<Case> {
+    cases_of(Kernel::Many, &D_MODEL, &TOKENS)
+}
+
+/// Every number of experts with each number of tokens, and hard values with the second of these.
+pub(super) fn cases_of(kernel: Kernel, widths: &[usize], tokens: &[usize]) -> Vec<Case> {
     let mut cases = Vec::new();
     for (i, (n_experts, k)) in EXPERTS.into_iter().enumerate() {
-        for (j, n_tokens) in TOKENS.into_iter().enumerate() {
+        for (j, n_tokens) in tokens.iter().copied().enumerate() {
             let shape = Shape {
+                kernel,
                 n_experts,
                 k,
-                d_model: D_MODEL[(i + 3 * j) % D_MODEL.len()],
+                d_model: widths[(i + 3 * j) % widths.len()],
                 n_tokens,
                 normalise: (i + j) % 2 == 1,
                 rows: Rows::Filled(Fill::Plain),
@@ -105,7 +127,8 @@ pub(super) fn cases() -> Vec<Case> {
                 scale: 1.0,
                 layer: (i + j) % N_LAYERS,
             };
-            cases.push(shape.case().quick(j == 1 || (i + j) % 3 == 0));
+            let few = n_experts * n_tokens < 1024;
+            cases.push(shape.case().quick(few && (j == 1 || (i + j) % 3 == 0)));
             if j == 1 {
                 // ties among few and many, all of it among few
                 let hard = hard_values(shape).into_iter().enumerate();
@@ -144,7 +167,8 @@ fn matrix(s: &Shape) -> Vec<f32> {
         let row = expert * s.d_model;
         match s.rows {
             Rows::Equal => values.copy_within(expert % 3 * s.d_model..(expert % 3 + 1) * s.d_model, row),
-            Rows::Nan if expert % 4 == 1 => values[row..][..s.d_model].fill(f32::NAN),
+            Rows::Nan if expert % 8 == 1 => values[row..][..s.d_model].fill(f32::NAN),
+            Rows::Nan if expert % 8 == 5 => values[row..][..s.d_model].fill(f32::from_bits(u32::MAX)),
             Rows::Neighbours => {
                 values[row..][..s.d_model].fill(0.0);
                 values[row] = 1.0 + (fill::hash(74, expert as u64) % 16) as f32 * f32::EPSILON;
@@ -173,6 +197,7 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
     let usage = Guarded::new(gpu, N_LAYERS, s.n_experts, Elem::U32)?;
     let mut counts: Vec<u32> = (0..(N_LAYERS * s.n_experts) as u64).map(|i| fill::hash(73, i) % 1000).collect();
     usage.out().write(gpu, &counts);
+    let kernel = Router::new(gpu)?;
     let mut pass = Pass::new(gpu);
     let routing = Routing {
         weights: &whole.narrow(n_logits),
@@ -186,7 +211,18 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
         usage: usage.out(),
         layer: s.layer,
     };
-    Router::new(gpu)?.dispatch(&mut pass, &routing);
+    let n_dispatches = match s.kernel {
+        Kernel::Many => {
+            kernel.dispatch_many(&mut pass, &routing);
+            1
+        }
+        // twice: the first one has to leave what the second one expects
+        Kernel::Decode => {
+            kernel.dispatch_decode(&mut pass, &routing);
+            kernel.dispatch_decode(&mut pass, &routing);
+            2
+        }
+    };
     pass.submit();
 
     let logits = logits.read_f32(gpu)?;
@@ -199,7 +235,8 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
     let choices: Vec<_> = choices.collect();
     let ids: Vec<u32> = choices.iter().flat_map(|choice| choice.experts.clone()).collect();
     outcome = outcome.and(compare::exact("chosen", s.k, &chosen.read_u32(gpu)?, &ids)?);
-    ids.iter().for_each(|&id| counts[s.layer * s.n_experts + id as usize] += 1);
+    ids.iter()
+        .for_each(|&id| counts[s.layer * s.n_experts + id as usize] += n_dispatches);
     outcome = outcome.and(compare::exact("usage", s.n_experts, &usage.read_u32(gpu)?, &counts)?);
     let factors = factors.read_f32(gpu)?;
     Ok(outcome.and(check_factors(s, &logits, &choices, &factors)?))

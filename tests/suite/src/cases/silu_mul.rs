@@ -90,7 +90,8 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
     compare::elements("out", s.d_ff, &out.read_f32(gpu)?, expected)
 }
 
-fn expected(gate: f32, up: f32) -> Expected {
+/// One output, and what f32 explains of its error.
+pub(super) fn expected(gate: f32, up: f32) -> Expected {
     let value = silu_mul::reference(gate, up);
     let relative = compare::exp_error(f64::from(gate).clamp(-80.0, 80.0)) + compare::sum_bound(2, 1.0);
     let product = (f64::from(gate) * f64::from(up)).abs();

@@ -8,15 +8,15 @@ use qwgpu_runtime::{
 
 use super::Checked;
 use crate::{
-    Case,
+    Case, Failure,
     compare::{self, Expected},
     fill,
     fill::Fill,
     padded,
 };
 
-/// Around the 2048 columns that a workgroup takes at once, and every model's widths.
-const COLS: [usize; 14] = [896, 8, 16, 64, 136, 1536, 2040, 2048, 2056, 3584, 4864, 8960, 18944, 4104];
+/// Around the 2048 columns that a workgroup takes at once, the 4096 that it keeps, and every model's widths.
+pub(super) const COLS: [usize; 15] = [896, 8, 16, 64, 136, 1536, 2040, 2048, 2056, 3584, 4864, 8960, 18944, 4096, 4104];
 const N_TOKENS: [usize; 3] = [3, 1, 17];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -59,6 +59,42 @@ fn check(gpu: &Gpu, n_tokens: usize, cols: usize, fill: Fill) -> Checked {
             value.abs() / 1024.0
         };
         Expected { value, bound }
+    });
+    compare::elements("values", cols, &found, expected)
+}
+
+/// Rows that a kernel has made on the way, given each row before it goes to f16: scales as near as these are known, values within half
+/// a unit in the last place more.
+pub(super) fn compare_rows(gpu: &Gpu, operand: &Operand, rows: &[Vec<Expected>]) -> Checked {
+    let cols = rows[0].len();
+    let (halves, scales) = operand.read(gpu, rows.len(), cols)?;
+    for (t, (row, &scale)) in rows.iter().zip(&scales).enumerate() {
+        let largest = |off: f64| row.iter().fold(0.0, |max: f64, y| max.max(y.value.abs() + off * y.bound)) as f32;
+        let range = [-1.0, 1.0].map(|off| to_f16::scale(&[largest(off)]));
+        if !(range[0]..=range[1]).contains(&scale) || scale.to_bits() << 9 != 0 {
+            return Err(Failure::new(format!("scale {scale:e} of row {t}, not in {range:?}")));
+        }
+    }
+    let scaled = halves.chunks_exact(cols).zip(&scales);
+    let found: Vec<f32> = scaled
+        .flat_map(|(row, &scale)| row.iter().map(move |&bits| f16::from_bits(bits).to_f32() * scale))
+        .collect();
+    let expected = rows.iter().zip(&scales).flat_map(|(row, &scale)| {
+        let scale = f64::from(scale);
+        row.iter().map(move |&Expected { value, bound }| {
+            // as in `check`
+            let magnitude = value.abs() + bound;
+            let flushed = value.abs() - bound < scale / 16384.0;
+            let rounding = if flushed {
+                4.0 * magnitude + scale / 16_777_216.0
+            } else {
+                magnitude / 1024.0
+            };
+            Expected {
+                value,
+                bound: bound + rounding,
+            }
+        })
     });
     compare::elements("values", cols, &found, expected)
 }
