@@ -77,7 +77,7 @@ const fn is_quick(kernel: Kernel, dtype: DType, n_tokens: usize) -> bool {
         (DType::F16, Kernel::Matvec(32)) => n_tokens == 2,
         (DType::F16, Kernel::Matvec(64)) => n_tokens == 1,
         (DType::Q8, Kernel::Matvec(32)) => n_tokens == 1,
-        (DType::Q4, Kernel::Matvec(64)) => n_tokens == 4,
+        (DType::Q4, Kernel::Matvec(64)) => matches!(n_tokens, 3 | 4),
         _ => false,
     }
 }
