@@ -2,7 +2,7 @@
 // expert e of each slot, with integer dot products within a block of 32. Twin of experts_gate_up.wgsl.
 //
 // The grid has the slots in z; in x and y a workgroup owns N_ROWS / 2 neighbouring rows of its expert's gate and the same of up, d_ff
-// rows further on. Header: WORKGROUP, N_ROWS (2, 4 or 8), N_SUMS = N_ROWS.
+// rows further on. Header: WORKGROUP, N_ROWS (2 or 4), N_SUMS = N_ROWS.
 
 struct Params {
     blocks: u32,       // columns / 32

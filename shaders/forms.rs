@@ -168,17 +168,15 @@ pub const MATVEC_WORKGROUPS: [u32; 2] = [32, 64];
 /// Invocations of a workgroup and rows of the matrix that it owns, in products with one token. More invocations to a row keep more loads
 /// under way, and few rows make many workgroups of a small matrix; a CPU driver has one workgroup a core, and wants few invocations with
 /// many rows. Kernels that join two rows take no single one.
-pub const STEP_SHARES: [(u32, u32); 13] = [
+pub const STEP_SHARES: [(u32, u32); 11] = [
     (32, 4),
     (32, 8),
     (64, 1),
     (64, 2),
     (64, 4),
-    (64, 8),
     (128, 1),
     (128, 2),
     (128, 4),
-    (128, 8),
     (256, 1),
     (256, 2),
     (256, 4),
@@ -188,10 +186,10 @@ pub const STEP_SHARES: [(u32, u32); 13] = [
 pub const MATVEC_DOT_WORKGROUPS: [u32; 3] = [32, 64, 128];
 
 /// Rows of the matrix that one of its workgroups owns.
-pub const MATVEC_DOT_ROWS: [u32; 4] = [1, 2, 4, 8];
+pub const MATVEC_DOT_ROWS: [u32; 3] = [1, 2, 4];
 
 /// The same where two rows are joined.
-pub const PAIRS_DOT_ROWS: [u32; 3] = [2, 4, 8];
+pub const PAIRS_DOT_ROWS: [u32; 2] = [2, 4];
 
 /// Rows of the matrix that one mat-vec workgroup owns at most, for a given token count: register use stays at 8 to 16 sums.
 #[must_use]

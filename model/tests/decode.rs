@@ -112,7 +112,10 @@ fn check_dispatches(config: &Config, dtype: DType, layers: u64) {
         // the last call has no step to run ahead of it
         for (step, pair) in counts[..N_TOKENS - 1].windows(2).enumerate() {
             let dispatches = pair[1].dispatches - pair[0].dispatches;
-            assert_eq!(dispatches, expected, "{dtype}, step {step} after {n_prompt} tokens: a fusion was lost");
+            assert_eq!(
+                dispatches, expected,
+                "{dtype}, step {step} after {n_prompt} tokens: a fusion was lost"
+            );
         }
     }
 }

@@ -24,8 +24,8 @@ pub struct ExpertsDownDot {
 
 impl ExpertsDownDot {
     /// What a workgroup has by default. It reads the activations of all slots, at 16 slots of 2560 columns 51 KB, of which a row of
-    /// weights in q4 has 23: four rows to a workgroup read them a quarter as often, and four subgroups keep as many loads under way.
-    pub const SHARE: Share = Share { workgroup: 128, rows: 4 };
+    /// weights in q4 has 23: four rows to a workgroup read them a quarter as often.
+    pub const SHARE: Share = Share { workgroup: 64, rows: 4 };
 
     /// Compiles it for those of these weight types that are quantised.
     ///

@@ -15,20 +15,7 @@ use qwgpu_runtime::{
 use super::{BenchCase, Record, data, experts::Mixture};
 
 /// Invocations and rows of a workgroup.
-const FORMS: [(u32, u32); 12] = [
-    (32, 1),
-    (32, 2),
-    (32, 4),
-    (32, 8),
-    (64, 1),
-    (64, 2),
-    (64, 4),
-    (64, 8),
-    (128, 1),
-    (128, 2),
-    (128, 4),
-    (128, 8),
-];
+const FORMS: [(u32, u32); 9] = [(32, 1), (32, 2), (32, 4), (64, 1), (64, 2), (64, 4), (128, 1), (128, 2), (128, 4)];
 
 pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
     let mut cases = Vec::new();

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Invocations and rows of a workgroup.
-const FORMS: [(u32, u32); 4] = [(32, 2), (32, 4), (128, 2), (128, 4)];
+const FORMS: [(u32, u32); 6] = [(32, 2), (32, 4), (64, 2), (64, 4), (128, 2), (128, 4)];
 
 pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
     let mut cases = Vec::new();

@@ -35,7 +35,7 @@ const MAX_OUTPUTS: usize = 64;
 const MAX_READ_OUTPUTS: usize = 12;
 
 /// Those that kernels with pairs of rows have, and single rows.
-const ALL_SHARES: [Share; 12] = [
+const ALL_SHARES: [Share; 10] = [
     SHARES[0],
     share(64, 1),
     SHARES[1],
@@ -46,8 +46,6 @@ const ALL_SHARES: [Share; 12] = [
     SHARES[5],
     share(256, 1),
     SHARES[7],
-    SHARES[8],
-    SHARES[9],
 ];
 
 #[derive(Clone, Copy, Debug)]

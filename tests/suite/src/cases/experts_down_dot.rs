@@ -28,17 +28,14 @@ use crate::{
 };
 
 /// The first is what GPUs use.
-const SHARES: [Share; 12] = [
+const SHARES: [Share; 9] = [
     ExpertsDownDot::SHARE,
     share(32, 4),
-    share(64, 8),
     share(32, 1),
     share(128, 1),
     share(64, 2),
-    share(128, 8),
     share(64, 1),
-    share(64, 4),
-    share(32, 8),
+    share(128, 4),
     share(128, 2),
     share(32, 2),
 ];

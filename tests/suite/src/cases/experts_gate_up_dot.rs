@@ -29,16 +29,13 @@ use crate::{
 };
 
 /// The first is what GPUs use.
-const SHARES: [Share; 9] = [
+const SHARES: [Share; 6] = [
     ExpertsGateUpDot::SHARE,
     share(32, 4),
-    share(64, 8),
     share(128, 4),
     share(128, 2),
-    share(64, 2),
-    share(128, 8),
+    share(32, 2),
     share(64, 4),
-    share(32, 8),
 ];
 /// Around the one, two or four outputs of a workgroup, and primes.
 const D_FF: [usize; 8] = [13, 1, 2, 67, 3, 4, 5, 7];

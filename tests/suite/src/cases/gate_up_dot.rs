@@ -18,7 +18,14 @@ use super::{
 use crate::{Case, Guarded, compare, fill, fill::Fill, padded};
 
 /// The first is what GPUs use.
-const SHARES: [Share; 4] = [GateUpDot::SHARE, share(32, 4), share(128, 2), share(128, 4)];
+const SHARES: [Share; 6] = [
+    GateUpDot::SHARE,
+    share(32, 4),
+    share(128, 2),
+    share(128, 4),
+    share(32, 2),
+    share(64, 4),
+];
 /// Around the one or two outputs of a workgroup, and primes.
 const D_FF: [usize; 6] = [13, 1, 2, 67, 3, 4];
 /// Around the 1024 and 4096 columns of a step.

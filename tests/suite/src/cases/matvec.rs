@@ -11,7 +11,7 @@ use crate::{Case, Scale, fill::Fill};
 /// The workgroups that the kernel is compiled for: an adapter's own choice is one of them.
 const WORKGROUPS: [u32; 2] = [32, 64];
 /// Every share of a workgroup for one token, but for those of the workgroups above.
-const SHARES: [Share; 11] = [
+const SHARES: [Share; 9] = [
     share(128, 4),
     share(32, 8),
     share(64, 2),
@@ -21,8 +21,6 @@ const SHARES: [Share; 11] = [
     share(256, 2),
     share(128, 2),
     share(256, 1),
-    share(64, 8),
-    share(128, 8),
 ];
 
 const fn share(workgroup: u32, rows: u32) -> Share {

@@ -21,20 +21,7 @@ use crate::{
 };
 
 /// Invocations and rows of a workgroup.
-const FORMS: [(u32, u32); 12] = [
-    (32, 1),
-    (32, 4),
-    (128, 1),
-    (128, 4),
-    (32, 2),
-    (32, 8),
-    (64, 1),
-    (64, 2),
-    (64, 4),
-    (64, 8),
-    (128, 2),
-    (128, 8),
-];
+const FORMS: [(u32, u32); 9] = [(128, 2), (32, 4), (128, 1), (32, 1), (64, 4), (128, 4), (64, 1), (64, 2), (32, 2)];
 /// Around the rows of a workgroup, and primes.
 const ROWS: [usize; 9] = [13, 1, 4, 67, 3, 5, 8, 7, 9];
 /// Around the 1024, 2048 and 4096 columns of a step.

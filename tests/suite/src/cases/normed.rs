@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// Every share of a workgroup that kernels with pairs of rows are compiled for; the first is what GPUs use for most matrices, the third what
-/// CPU drivers use, and those behind the seventh are there for quantised weights.
-pub(super) const SHARES: [Share; 10] = [
+/// CPU drivers use, and the last is there for quantised weights.
+pub(super) const SHARES: [Share; 8] = [
     share(128, 4),
     share(64, 2),
     share(32, 8),
@@ -21,8 +21,6 @@ pub(super) const SHARES: [Share; 10] = [
     share(64, 4),
     share(256, 4),
     share(256, 2),
-    share(64, 8),
-    share(128, 8),
     share(32, 4),
 ];
 
