@@ -74,6 +74,7 @@ impl Variant {
             }
             for kv in Kv::ALL {
                 all.push(Self::Rope { kv, head_dim });
+                all.extend([true, false].map(|subgroup| Self::AttentionShort { kv, head_dim, subgroup }));
                 for group in 1..=MAX_GROUP {
                     all.push(Self::AttentionPrefill { kv, head_dim, group });
                     all.extend([false, true].map(|unrolled| Self::AttentionDecode {

@@ -54,6 +54,14 @@ impl Variant {
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => {
                 vec![kv_part(kv), "row", "kv_index"]
             }
+            Self::AttentionShort { kv, subgroup, .. } => {
+                vec![
+                    kv_part(kv),
+                    "row",
+                    "kv_index",
+                    if subgroup { "team_subgroup" } else { "team_workgroup" },
+                ]
+            }
             Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => {
                 vec!["kv_f16", "row", "kv_index", CoopTile::M16F16.part()]
             }
@@ -131,6 +139,7 @@ impl Variant {
                 ("KV_BLOCK", KV_BLOCK),
                 ("GROUP", group),
             ],
+            Self::AttentionShort { head_dim, .. } => vec![("WORKGROUP", 256), ("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
             Self::AttentionMerge { head_dim } => vec![("HEAD_DIM", head_dim), ("MAX_SPLITS", MAX_SPLITS)],
             Self::Probe(probe) => probe.consts(),
             Self::Peak(Peak::Coop { workgroup }) => vec![("WORKGROUP", workgroup)],

@@ -186,6 +186,15 @@ pub enum Variant {
         /// Whether loops have constant bounds: for GPUs.
         unrolled: bool,
     },
+    /// Attention of few query rows over a short context.
+    AttentionShort {
+        /// Storage of the cache.
+        kv: Kv,
+        /// One of [`HEAD_DIMS`](crate::HEAD_DIMS).
+        head_dim: u32,
+        /// Whether teams add up with subgroup operations.
+        subgroup: bool,
+    },
     /// Attention of few query rows on cooperative matrices, split over the context, with an f16 cache.
     AttentionDecodeCoop {
         /// One of [`HEAD_DIMS`](crate::HEAD_DIMS).
@@ -256,6 +265,7 @@ impl Variant {
             Self::AttentionPrefillCoop { .. } => "attention_prefill_coop",
             Self::AttentionDecode { .. } => "attention_decode",
             Self::AttentionDecodeCoop { .. } => "attention_decode_coop",
+            Self::AttentionShort { .. } => "attention_short",
             Self::AttentionMerge { .. } => "attention_merge",
             Self::SiluMul => "silu_mul",
             Self::Argmax { .. } => "argmax",
@@ -315,7 +325,10 @@ impl Variant {
             | Self::ExpertsDown { weights, .. }
             | Self::Matmul { weights, .. } => matches!(weights, Weights::F16),
             Self::NormQkvRope { weights, kv, .. } => matches!(weights, Weights::F16) || matches!(kv, Kv::F16),
-            Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => matches!(kv, Kv::F16),
+            Self::Rope { kv, .. }
+            | Self::AttentionPrefill { kv, .. }
+            | Self::AttentionDecode { kv, .. }
+            | Self::AttentionShort { kv, .. } => matches!(kv, Kv::F16),
             Self::Probe(probe) => probe.needs_f16(),
             Self::Peak(peak) => matches!(peak, Peak::F16 | Peak::Coop { .. }),
             Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => true,
@@ -352,6 +365,7 @@ impl Variant {
             | Self::ExpertsGateUpDot { reduce, .. }
             | Self::ExpertsDownDot { reduce, .. }
             | Self::Argmax { reduce } => reduce.subgroup,
+            Self::AttentionShort { subgroup, .. } => *subgroup,
             Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
             Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => true,
             _ => false,

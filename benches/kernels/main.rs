@@ -10,6 +10,7 @@ mod attention_decode_coop; // the same on matrix units
 mod attention_merge; // the join of the splits
 mod attention_prefill; // many rows, in tiles
 mod attention_prefill_coop; // the same on matrix units
+mod attention_short; // the same in a short context
 mod combine_experts; // weighted sum of experts' outputs
 mod embed; // embedding gather
 mod embed_step; // the same for one token, and its place
@@ -94,6 +95,7 @@ fn kernels(criterion: &mut Criterion) {
     argmax::bench(criterion);
     attention_decode::bench(criterion);
     attention_decode_coop::bench(criterion);
+    attention_short::bench(criterion);
     attention_merge::bench(criterion);
     attention_prefill::bench(criterion);
     attention_prefill_coop::bench(criterion);

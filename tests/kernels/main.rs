@@ -9,6 +9,7 @@ mod attention_decode_coop; // the same on matrix units
 mod attention_merge; // the join of the splits
 mod attention_prefill; // many rows, in tiles
 mod attention_prefill_coop; // the same on matrix units
+mod attention_short; // the same in a short context
 mod combine_experts; // weighted sum of experts' outputs
 mod embed; // embedding gather
 mod embed_step; // the same for one token, and its place

@@ -11,6 +11,7 @@ use super::{
     attention_merge::AttentionMerge,
     attention_prefill::{self, AttentionPrefill},
     attention_prefill_coop::{self, AttentionPrefillCoop},
+    attention_short::{self, AttentionShort},
     rope::{KvLayer, Paging},
 };
 use crate::{Elem, Gpu, Pass, Result, Tensor};
@@ -23,8 +24,8 @@ pub const MAX_SPLITS: usize = qwgpu_shaders::MAX_SPLITS as usize;
 const MIN_KEYS: usize = 32;
 /// Keys up to which one workgroup sees them all on GPUs: a merge takes as long as a few tiles of keys do.
 const ONE_SPLIT_KEYS: usize = 128;
-/// The same on matrix units.
-const ONE_SPLIT_KEYS_COOP: usize = 2 * attention_decode_coop::CHUNK;
+/// The same for the kernel that is made for it.
+const SHORT_KEYS: usize = 256;
 /// Workgroups that fill a large GPU (132 multiprocessors, two each); CPU drivers run one a core.
 const ENOUGH_WORKGROUPS: usize = 264;
 const ENOUGH_WORKGROUPS_CPU: usize = 8;
@@ -58,6 +59,7 @@ pub enum Plan {
 pub struct Attention {
     prefill: Prefill,
     decode: Decode,
+    short: Option<AttentionShort>,
     merge: AttentionMerge,
     head_dim: usize,
     group_size: usize,
@@ -97,7 +99,7 @@ impl Scratch {
 }
 
 impl Attention {
-    /// Compiles all three kernels.
+    /// Compiles the kernels that the adapter takes.
     ///
     /// # Errors
     /// When a shader does not compile.
@@ -110,23 +112,28 @@ impl Attention {
             Some(coop) => Decode::Coop(coop),
             None => Decode::Portable(AttentionDecode::new(gpu, kv, head_dim, group_size)?),
         };
-        Self::with(gpu, prefill, decode, head_dim, group_size)
+        let short = attention_short::has_teams(gpu.caps()).then(|| AttentionShort::new(gpu, kv, head_dim));
+        Ok(Self {
+            prefill,
+            decode,
+            short: short.transpose()?,
+            merge: AttentionMerge::new(gpu, head_dim)?,
+            head_dim,
+            group_size,
+        })
     }
 
-    /// The same without matrix units, whatever the adapter has.
+    /// The same without matrix units and teams, whatever the adapter has.
     ///
     /// # Errors
     /// As [`Attention::new`].
     pub fn portable(gpu: &Gpu, kv: Elem, head_dim: usize, group_size: usize) -> Result<Self> {
         let prefill = Prefill::Portable(AttentionPrefill::new(gpu, kv, head_dim, group_size)?);
         let decode = Decode::Portable(AttentionDecode::new(gpu, kv, head_dim, group_size)?);
-        Self::with(gpu, prefill, decode, head_dim, group_size)
-    }
-
-    fn with(gpu: &Gpu, prefill: Prefill, decode: Decode, head_dim: usize, group_size: usize) -> Result<Self> {
         Ok(Self {
             prefill,
             decode,
+            short: None,
             merge: AttentionMerge::new(gpu, head_dim)?,
             head_dim,
             group_size,
@@ -139,8 +146,10 @@ impl Attention {
         let cpu = gpu.caps().cpu;
         let enough = if cpu { ENOUGH_WORKGROUPS_CPU } else { ENOUGH_WORKGROUPS };
         let most = (enough / (n_rows * n_kv_heads)).clamp(1, MAX_SPLITS);
+        if self.short.is_some() && n_keys <= SHORT_KEYS {
+            return 1;
+        }
         match self.decode {
-            Decode::Coop(_) if n_keys <= ONE_SPLIT_KEYS_COOP => 1,
             // whole chunks to each, and as many to all as can be
             Decode::Coop(_) => {
                 let chunks = n_keys.div_ceil(attention_decode_coop::CHUNK);
@@ -189,6 +198,10 @@ impl Attention {
                 Prefill::Portable(kernel) => kernel.dispatch(pass, query, n_kv_heads, tiles, out),
                 Prefill::Coop(kernel) => kernel.dispatch(pass, query, n_kv_heads, tiles, out),
             },
+            Plan::Split(1) if self.short.is_some() => {
+                let kernel = self.short.as_ref().expect("asked for in the guard");
+                kernel.dispatch(pass, query, n_kv_heads, self.group_size, out);
+            }
             Plan::Split(n_splits) => {
                 let n_partials = q.rows() * n_kv_heads * self.group_size * n_splits;
                 assert!(

@@ -35,6 +35,7 @@ fn fields(variant: &Variant) -> &'static [(&'static str, &'static str)] {
         Variant::AttentionPrefillCoop { .. } => attention_prefill_coop::Params::FIELDS,
         Variant::AttentionDecode { .. } => attention_decode::Params::FIELDS,
         Variant::AttentionDecodeCoop { .. } => attention_decode_coop::Params::FIELDS,
+        Variant::AttentionShort { .. } => attention_short::Params::FIELDS,
         Variant::AttentionMerge { .. } => attention_merge::Params::FIELDS,
         Variant::SiluMul => silu_mul::Params::FIELDS,
         Variant::Argmax { .. } => argmax::Params::FIELDS,

@@ -30,6 +30,7 @@ pub mod attention_decode_coop;
 pub mod attention_merge;
 pub mod attention_prefill;
 pub mod attention_prefill_coop;
+pub mod attention_short;
 pub mod combine_experts;
 pub mod embed;
 pub mod embed_step;
@@ -109,6 +110,7 @@ const fn own_bindings(variant: &Variant) -> &'static [Access] {
         Variant::AttentionPrefillCoop { .. } => attention_prefill_coop::BINDINGS,
         Variant::AttentionDecode { .. } => attention_decode::BINDINGS,
         Variant::AttentionDecodeCoop { .. } => attention_decode_coop::BINDINGS,
+        Variant::AttentionShort { .. } => attention_short::BINDINGS,
         Variant::AttentionMerge { .. } => attention_merge::BINDINGS,
         Variant::SiluMul => silu_mul::BINDINGS,
         Variant::Argmax { .. } => argmax::BINDINGS,

@@ -37,7 +37,7 @@ impl Batch {
         let bytes = 8 * n_tokens * q_cols + 2 * n_keys * model.n_kv_heads * model.head_dim * kv.bytes();
         let n_pairs = n_tokens * (2 * n_keys - n_tokens + 1) / 2;
         BenchCase::new(kernel, name, (bytes, 4 * n_pairs * q_cols), move |gpu, copies| {
-            self.prepare(gpu, copies, !kernel.ends_with("_coop"))
+            self.prepare(gpu, copies, !(kernel.ends_with("_coop") || kernel.ends_with("_short")))
         })
     }
 

@@ -5,12 +5,12 @@ use qwgpu_runtime::Gpu;
 use super::{BenchCase, attention::Batch, shapes};
 
 pub(super) fn cases(gpu: &Gpu) -> Vec<BenchCase> {
-    steps(gpu, "attention_decode")
+    let contexts: &[usize] = if gpu.caps().cpu { &[512] } else { &[128, 512, 8192, 32_768] };
+    steps(gpu, "attention_decode", contexts)
 }
 
-/// The cases of either kernel.
-pub(super) fn steps(gpu: &Gpu, stem: &'static str) -> Vec<BenchCase> {
-    let contexts: &[usize] = if gpu.caps().cpu { &[512] } else { &[128, 512, 8192, 32_768] };
+/// The cases of one of the kernels, over contexts for which it is taken.
+pub(super) fn steps(gpu: &Gpu, stem: &'static str, contexts: &[usize]) -> Vec<BenchCase> {
     let mut cases = Vec::new();
     for model in shapes::models(gpu) {
         for &n_keys in contexts {

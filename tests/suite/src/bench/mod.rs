@@ -11,6 +11,7 @@ mod attention_decode_coop;
 mod attention_merge;
 mod attention_prefill;
 mod attention_prefill_coop;
+mod attention_short;
 mod ceilings;
 mod combine_experts;
 mod data;
@@ -112,13 +113,14 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 37] = [
+pub const KERNELS: [&str; 38] = [
     "argmax",
     "attention_decode",
     "attention_decode_coop",
     "attention_merge",
     "attention_prefill",
     "attention_prefill_coop",
+    "attention_short",
     "combine_experts",
     "embed",
     "embed_step",
@@ -164,6 +166,7 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "attention_decode_coop" => attention_decode_coop::cases(gpu),
         "attention_merge" => attention_merge::cases(gpu),
         "attention_prefill" => attention_prefill::cases(gpu),
+        "attention_short" => attention_short::cases(gpu),
         "attention_prefill_coop" => attention_prefill_coop::cases(gpu),
         "combine_experts" => combine_experts::cases(gpu),
         "embed" => embed::cases(gpu),

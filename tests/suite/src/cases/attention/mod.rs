@@ -17,6 +17,7 @@ use qwgpu_runtime::{
         attention_merge::AttentionMerge,
         attention_prefill::{self, AttentionPrefill},
         attention_prefill_coop::{self, AttentionPrefillCoop},
+        attention_short::AttentionShort,
         rope::Paging,
     },
 };
@@ -115,6 +116,11 @@ fn run(gpu: &Gpu, s: &Shape, data: &Data) -> Result<Vec<f32>, Failure> {
         pass.submit();
         return out.read_f32(gpu);
     };
+    if s.short {
+        AttentionShort::new(gpu, s.kv, s.head_dim)?.dispatch(&mut pass, &query, s.n_kv_heads, s.group, out.out());
+        pass.submit();
+        return out.read_f32(gpu);
+    }
     let n = n_tokens * s.n_heads() * n_splits;
     // a single split leaves the output itself
     let partials = (n_splits > 1).then(|| Guarded::new(gpu, n, s.head_dim, Elem::F32)).transpose()?;

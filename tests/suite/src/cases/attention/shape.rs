@@ -7,7 +7,7 @@ use qwgpu_runtime::{
     kernels::{attention_decode_coop, attention_prefill_coop},
 };
 
-use crate::Case;
+use crate::{Axis, Case};
 
 /// What is compiled even where compiling takes seconds: cache type, head size, group size; and products up to which a case is quick.
 const QUICK_DECODE: [(Elem, usize, usize); 4] = [
@@ -65,6 +65,8 @@ pub(super) struct Shape {
     pub(super) look: Look,
     /// Whether the kernel is the one for matrix units.
     pub(super) coop: bool,
+    /// Whether it is the one for a short context, which has no splits.
+    pub(super) short: bool,
     /// Queries are multiplied by this: 1 keeps the softmax flat, 40 makes it choose.
     pub(super) sharpness: f32,
 }
@@ -83,6 +85,7 @@ impl Shape {
             batch,
             look: Look::Plain,
             coop: false,
+            short: false,
             sharpness: 4.0,
         }
     }
@@ -110,6 +113,15 @@ impl Shape {
         })
     }
 
+    /// The same for the kernel that has no splits, whatever the context.
+    pub(super) fn in_one(&self) -> Option<Self> {
+        self.n_splits.map(|_| Self {
+            short: true,
+            n_splits: Some(1),
+            ..self.clone()
+        })
+    }
+
     pub(super) const fn n_heads(&self) -> usize {
         self.n_kv_heads * self.group
     }
@@ -132,6 +144,7 @@ impl Shape {
 
     pub(super) fn case(self) -> Case {
         let (stem, variants) = match self.n_splits {
+            Some(_) if self.short => ("attention_short", &QUICK_DECODE[..]),
             Some(_) if self.coop => ("attention_decode_coop", &QUICK_DECODE[..]),
             Some(_) => ("attention_decode", &QUICK_DECODE[..]),
             None if self.coop => ("attention_prefill_coop", &QUICK_PREFILL[..]),
@@ -139,8 +152,10 @@ impl Shape {
         };
         let variant = variants.contains(&(self.kv, self.head_dim, self.group));
         let quick = variant && self.products() <= QUICK_PRODUCTS;
+        let axes: &[Axis] = if self.short { &[Axis::Subgroup] } else { &[] };
         let (needs_f16, coop, is_split) = (self.kv == Elem::F16, self.coop, self.n_splits.is_some());
         let case = Case::new(stem, self.to_string(), move |gpu| super::check(gpu, &self))
+            .over(axes)
             .with_f16(needs_f16)
             .quick(quick);
         match (coop, is_split) {

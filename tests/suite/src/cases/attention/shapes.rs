@@ -1,5 +1,7 @@
 //! The list of shapes: every variant, then tile edges, windows, splits, values and long contexts for the variants that models use.
 
+use std::collections::HashSet;
+
 use qwgpu_runtime::{Elem, HEAD_DIMS, MAX_GROUP};
 
 use super::shape::{Look, Shape};
@@ -40,7 +42,15 @@ pub(super) fn all(scale: Scale) -> Vec<Shape> {
     shapes.extend(batches());
     shapes.extend(long(scale));
     let coop: Vec<Shape> = shapes.iter().filter_map(Shape::on_matrix_units).collect();
+    // shapes that differ in their splits alone are one
+    let mut seen = HashSet::new();
+    let in_one: Vec<Shape> = shapes
+        .iter()
+        .filter_map(Shape::in_one)
+        .filter(|shape| seen.insert(shape.to_string()))
+        .collect();
     shapes.extend(coop);
+    shapes.extend(in_one);
     shapes
 }
 

@@ -1,0 +1,6 @@
+//! Few rows in a short context.
+
+#[test]
+fn cases() {
+    crate::check("attention_short");
+}
