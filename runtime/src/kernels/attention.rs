@@ -25,7 +25,7 @@ const MIN_KEYS: usize = 32;
 /// Keys up to which one workgroup sees them all on GPUs: a merge takes as long as a few tiles of keys do.
 const ONE_SPLIT_KEYS: usize = 128;
 /// The same for the kernel that is made for it.
-const SHORT_KEYS: usize = 256;
+const SHORT_KEYS: usize = 384;
 /// Workgroups that fill a large GPU (132 multiprocessors, two each); CPU drivers run one a core.
 const ENOUGH_WORKGROUPS: usize = 264;
 const ENOUGH_WORKGROUPS_CPU: usize = 8;
