@@ -185,11 +185,17 @@ pub const STEP_SHARES: [(u32, u32); 11] = [
 /// Invocations of a workgroup that the mat-vec with integer dot products is compiled for.
 pub const MATVEC_DOT_WORKGROUPS: [u32; 3] = [32, 64, 128];
 
+/// Invocations of a workgroup of [`crate::Variant::Quantize`], with four activations each.
+pub const QUANTIZE_WORKGROUP: u32 = 64;
+
 /// Rows of the matrix that one of its workgroups owns.
 pub const MATVEC_DOT_ROWS: [u32; 3] = [1, 2, 4];
 
 /// The same where two rows are joined.
 pub const PAIRS_DOT_ROWS: [u32; 2] = [2, 4];
+
+/// The same for queries, keys and values, whose kernel has a text for each head size and cache as well.
+pub const QKV_DOT_ROWS: [u32; 2] = [2, 4];
 
 /// Rows of the matrix that one mat-vec workgroup owns at most, for a given token count: register use stays at 8 to 16 sums.
 #[must_use]

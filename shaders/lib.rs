@@ -16,7 +16,8 @@ use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use forms::{
     CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_DOT_ROWS, MATVEC_DOT_WORKGROUPS, MATVEC_TOKENS, MATVEC_WORKGROUPS, MAX_EXPERTS, MAX_GROUP,
-    MAX_SLOTS, MAX_SPLITS, PAIRS_DOT_ROWS, Peak, Reduce, SCALES_BINDING, STEP_SHARES, Weights, matvec_rows,
+    MAX_SLOTS, MAX_SPLITS, PAIRS_DOT_ROWS, Peak, QKV_DOT_ROWS, QUANTIZE_WORKGROUP, Reduce, SCALES_BINDING, STEP_SHARES, Weights,
+    matvec_rows,
 };
 pub use probe::{CoopTile, Probe};
 pub use variant::Variant;
@@ -42,6 +43,7 @@ const FILES: &[(&str, &str)] = files![
     "experts_gate_up",
     "experts_gate_up_dot",
     "fill_random",
+    "gate_up_bytes",
     "gate_up_dot",
     "group_experts",
     "matmul",
@@ -62,6 +64,7 @@ const FILES: &[(&str, &str)] = files![
     "probe_dot",
     "probe_f16",
     "probe_subgroup",
+    "qkv_rope_dot",
     "quantize",
     "rms_norm",
     "rope",
@@ -74,6 +77,8 @@ const FILES: &[(&str, &str)] = files![
     "topk",
     "shared/best_subgroup",
     "shared/best_workgroup",
+    "shared/bytes_apart",
+    "shared/bytes_joined",
     "shared/choice",
     "shared/coop_16_f16",
     "shared/coop_8_f16",
@@ -88,6 +93,7 @@ const FILES: &[(&str, &str)] = files![
     "shared/norm_rows",
     "shared/place",
     "shared/order",
+    "shared/qkv_rope",
     "shared/reduce_subgroup",
     "shared/reduce_workgroup",
     "shared/row",

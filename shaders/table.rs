@@ -22,6 +22,7 @@ impl Variant {
         all.extend(Probe::variants());
         all.extend(Peak::ALL.map(Self::Peak));
         for weights in Weights::ALL.into_iter().filter(|weights| weights.has_scales()) {
+            all.extend([true, false].map(|subgroup| Self::GateUpBytes { weights, subgroup }));
             all.extend(
                 MATVEC_DOT_WORKGROUPS
                     .into_iter()
@@ -99,6 +100,17 @@ impl Variant {
         for rows in PAIRS_DOT_ROWS {
             all.push(Self::GateUpDot { weights, reduce, rows });
             all.push(Self::ExpertsGateUpDot { weights, reduce, rows });
+        }
+        for rows in QKV_DOT_ROWS {
+            for kv in Kv::ALL {
+                all.extend(HEAD_DIMS.map(|head_dim| Self::QkvRopeDot {
+                    weights,
+                    reduce,
+                    rows,
+                    kv,
+                    head_dim,
+                }));
+            }
         }
         all
     }

@@ -27,6 +27,7 @@ impl Variant {
             Kv::F16 => "kv_f16",
         };
         let sum = |reduce: Reduce| if reduce.subgroup { "reduce_subgroup" } else { "reduce_workgroup" };
+        let team = |subgroup| if subgroup { "team_subgroup" } else { "team_workgroup" };
         let rows = |grouped| if grouped { "rows_grouped" } else { "rows_dense" };
         match *self {
             Self::Embed { weights } => vec![weight(weights), "row"],
@@ -34,7 +35,15 @@ impl Variant {
             Self::RmsNorm { reduce } => vec![sum(reduce)],
             Self::Matvec { weights, reduce, .. } => vec![weight(weights), sum(reduce)],
             Self::NormQkvRope { weights, reduce, kv, .. } => {
-                vec![weight(weights), sum(reduce), "norm_rows", kv_part(kv), "place", "kv_index"]
+                vec![
+                    weight(weights),
+                    sum(reduce),
+                    "norm_rows",
+                    kv_part(kv),
+                    "place",
+                    "kv_index",
+                    "qkv_rope",
+                ]
             }
             Self::NormGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows"],
             Self::Router => vec!["order", "choice"],
@@ -42,8 +51,18 @@ impl Variant {
             Self::ExpertsGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows", "slots"],
             Self::ExpertsDown { weights, reduce, .. } => vec![weight(weights), sum(reduce), "slots"],
             Self::MatvecDot { weights, reduce, .. } => vec![dot(weights), sum(reduce)],
-            Self::GateUpDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "dot_rows"],
-            Self::ExpertsGateUpDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "dot_rows", "slots"],
+            Self::GateUpDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "bytes_apart", "dot_rows"],
+            Self::QkvRopeDot { weights, reduce, kv, .. } => vec![
+                dot(weights),
+                sum(reduce),
+                "bytes_joined",
+                "dot_rows",
+                kv_part(kv),
+                "place",
+                "kv_index",
+                "qkv_rope",
+            ],
+            Self::ExpertsGateUpDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "bytes_apart", "dot_rows", "slots"],
             Self::ExpertsDownDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "slots"],
             Self::NormQuantize { reduce } => vec![sum(reduce), "to_bytes"],
             Self::Quantize => vec!["to_bytes"],
@@ -54,14 +73,8 @@ impl Variant {
             Self::Rope { kv, .. } | Self::AttentionPrefill { kv, .. } | Self::AttentionDecode { kv, .. } => {
                 vec![kv_part(kv), "row", "kv_index"]
             }
-            Self::AttentionShort { kv, subgroup, .. } => {
-                vec![
-                    kv_part(kv),
-                    "row",
-                    "kv_index",
-                    if subgroup { "team_subgroup" } else { "team_workgroup" },
-                ]
-            }
+            Self::AttentionShort { kv, subgroup, .. } => vec![kv_part(kv), "row", "kv_index", team(subgroup)],
+            Self::GateUpBytes { weights, subgroup } => vec![dot(weights), team(subgroup), "slots", "to_bytes"],
             Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => {
                 vec!["kv_f16", "row", "kv_index", CoopTile::M16F16.part()]
             }
@@ -79,9 +92,11 @@ impl Variant {
     /// The constants that the header defines.
     pub(crate) fn consts(&self) -> Vec<(&'static str, u32)> {
         match *self {
-            Self::RmsNorm { reduce } | Self::NormQuantize { reduce } | Self::NormToF16 { reduce } => {
+            Self::RmsNorm { reduce } | Self::NormToF16 { reduce } => {
                 vec![("WORKGROUP", reduce.workgroup), ("N_SUMS", 1)]
             }
+            Self::NormQuantize { reduce } => vec![("WORKGROUP", reduce.workgroup), ("N_SUMS", 1), ("N_SLOTS", 4 * reduce.workgroup)],
+            Self::Quantize => vec![("WORKGROUP", QUANTIZE_WORKGROUP), ("N_SLOTS", QUANTIZE_WORKGROUP)],
             Self::ToF16 | Self::SiluMulToF16 => vec![("WORKGROUP", 256)],
             Self::Argmax { reduce } => vec![("WORKGROUP", reduce.workgroup)],
             Self::Matvec {
@@ -123,6 +138,15 @@ impl Variant {
             Self::MatvecDot { reduce, rows, .. } | Self::GateUpDot { reduce, rows, .. } | Self::ExpertsGateUpDot { reduce, rows, .. } => {
                 vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows)]
             }
+            Self::QkvRopeDot {
+                reduce, rows, head_dim, ..
+            } => vec![
+                ("WORKGROUP", reduce.workgroup),
+                ("N_ROWS", rows),
+                ("N_SUMS", rows),
+                ("HEAD_DIM", head_dim),
+                ("KV_BLOCK", KV_BLOCK),
+            ],
             Self::Rope { head_dim, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
             Self::AttentionPrefill { head_dim, group, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)],
             Self::AttentionDecode {
@@ -139,6 +163,7 @@ impl Variant {
                 ("KV_BLOCK", KV_BLOCK),
                 ("GROUP", group),
             ],
+            Self::GateUpBytes { .. } => vec![("WORKGROUP", 256), ("N_SLOTS", 8)],
             Self::AttentionShort { head_dim, .. } => vec![("WORKGROUP", 256), ("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
             Self::AttentionMerge { head_dim } => vec![("HEAD_DIM", head_dim), ("MAX_SPLITS", MAX_SPLITS)],
             Self::Probe(probe) => probe.consts(),

@@ -103,6 +103,19 @@ pub enum Variant {
         /// One of [`PAIRS_DOT_ROWS`](crate::PAIRS_DOT_ROWS).
         rows: u32,
     },
+    /// [`Variant::NormQkvRope`] with quantised weights and x normalised and in bytes.
+    QkvRopeDot {
+        /// [`Weights::Q8`] or [`Weights::Q4`].
+        weights: Weights,
+        /// How products are summed.
+        reduce: Reduce,
+        /// 2 or 4.
+        rows: u32,
+        /// Storage of the cache.
+        kv: Kv,
+        /// One of [`HEAD_DIMS`](crate::HEAD_DIMS).
+        head_dim: u32,
+    },
     /// [`Variant::ExpertsGateUp`] with quantised weights and x in bytes.
     ExpertsGateUpDot {
         /// [`Weights::Q8`] or [`Weights::Q4`].
@@ -186,6 +199,13 @@ pub enum Variant {
         /// Whether loops have constant bounds: for GPUs.
         unrolled: bool,
     },
+    /// The first half of one token's feed-forward, from bytes to bytes.
+    GateUpBytes {
+        /// q8 or q4.
+        weights: Weights,
+        /// Whether teams add up with subgroup operations.
+        subgroup: bool,
+    },
     /// Attention of few query rows over a short context.
     AttentionShort {
         /// Storage of the cache.
@@ -251,6 +271,7 @@ impl Variant {
             Self::MatmulCoop { grouped: true, .. } => "matmul_experts_coop",
             Self::NormQuantize { .. } => "norm_quantize",
             Self::GateUpDot { .. } => "gate_up_dot",
+            Self::QkvRopeDot { .. } => "qkv_rope_dot",
             Self::ExpertsGateUpDot { .. } => "experts_gate_up_dot",
             Self::ExpertsDownDot { .. } => "experts_down_dot",
             Self::Matmul { .. } => "matmul",
@@ -266,6 +287,7 @@ impl Variant {
             Self::AttentionDecode { .. } => "attention_decode",
             Self::AttentionDecodeCoop { .. } => "attention_decode_coop",
             Self::AttentionShort { .. } => "attention_short",
+            Self::GateUpBytes { .. } => "gate_up_bytes",
             Self::AttentionMerge { .. } => "attention_merge",
             Self::SiluMul => "silu_mul",
             Self::Argmax { .. } => "argmax",
@@ -306,6 +328,8 @@ impl Variant {
             | Self::ExpertsDown { weights, .. }
             | Self::Matmul { weights, .. }
             | Self::GateUpDot { weights, .. }
+            | Self::GateUpBytes { weights, .. }
+            | Self::QkvRopeDot { weights, .. }
             | Self::ExpertsGateUpDot { weights, .. }
             | Self::ExpertsDownDot { weights, .. }
             | Self::MatmulCoop { weights, .. } => Some(*weights),
@@ -325,7 +349,8 @@ impl Variant {
             | Self::ExpertsDown { weights, .. }
             | Self::Matmul { weights, .. } => matches!(weights, Weights::F16),
             Self::NormQkvRope { weights, kv, .. } => matches!(weights, Weights::F16) || matches!(kv, Kv::F16),
-            Self::Rope { kv, .. }
+            Self::QkvRopeDot { kv, .. }
+            | Self::Rope { kv, .. }
             | Self::AttentionPrefill { kv, .. }
             | Self::AttentionDecode { kv, .. }
             | Self::AttentionShort { kv, .. } => matches!(kv, Kv::F16),
@@ -361,11 +386,12 @@ impl Variant {
             | Self::ExpertsDown { reduce, .. }
             | Self::NormQuantize { reduce }
             | Self::GateUpDot { reduce, .. }
+            | Self::QkvRopeDot { reduce, .. }
             | Self::NormToF16 { reduce }
             | Self::ExpertsGateUpDot { reduce, .. }
             | Self::ExpertsDownDot { reduce, .. }
             | Self::Argmax { reduce } => reduce.subgroup,
-            Self::AttentionShort { subgroup, .. } => *subgroup,
+            Self::GateUpBytes { subgroup, .. } | Self::AttentionShort { subgroup, .. } => *subgroup,
             Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
             Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => true,
             _ => false,

@@ -19,6 +19,7 @@ mod experts_down_dot; // the same with integer dot products
 mod experts_gate_up; // one token: norm, its experts' gate and up, SwiGLU
 mod experts_gate_up_dot; // its experts' gate and up with integer dot products, SwiGLU
 mod fill_random; // random weights
+mod gate_up_bytes; // the same, with the result in bytes
 mod gate_up_dot; // one token: gate and up with integer dot products, SwiGLU
 mod group_experts; // rows of each expert
 mod matmul; // tiled products
@@ -32,6 +33,7 @@ mod norm_qkv_rope; // one token: norm, q, k, v, rotation and cache write
 mod norm_quantize; // one token: norm, to bytes
 mod norm_to_f16; // the norm, to f16
 mod penalty; // repetition penalty
+mod qkv_rope_dot; // one token: q, k, v with integer dot products, rotation and cache write
 mod quantize; // activations to bytes
 mod rms_norm; // the norm
 mod rope; // rotation and cache write
@@ -107,6 +109,7 @@ fn kernels(criterion: &mut Criterion) {
     experts_gate_up::bench(criterion);
     experts_gate_up_dot::bench(criterion);
     fill_random::bench(criterion);
+    gate_up_bytes::bench(criterion);
     gate_up_dot::bench(criterion);
     group_experts::bench(criterion);
     matmul::bench(criterion);
@@ -120,6 +123,7 @@ fn kernels(criterion: &mut Criterion) {
     norm_to_f16::bench(criterion);
     matvec_dot::bench(criterion);
     penalty::bench(criterion);
+    qkv_rope_dot::bench(criterion);
     quantize::bench(criterion);
     rms_norm::bench(criterion);
     rope::bench(criterion);

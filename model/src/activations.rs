@@ -43,6 +43,8 @@ pub(crate) struct Activations {
     pub(crate) operand: Option<Operand>,
     /// The input of a product in bytes, for integer dot products
     pub(crate) bytes: Bytes,
+    /// `hidden` in bytes, from a kernel that leaves it so; in experts all slots'
+    pub(crate) hidden_bytes: Bytes,
     /// What sparse layers have instead of `gate_up` and `hidden`
     pub(crate) experts: Option<ExpertActivations>,
     /// `[HEAD_ROWS, d_model]`
@@ -93,9 +95,9 @@ impl Activations {
         let scratch = batch.min(attention::MAX_SPLIT_ROWS) * config.n_heads * attention::MAX_SPLITS * (config.head_dim + 2);
         let experts = ExpertActivations::bytes(config, batch);
         let own = 4 * (batch * per_token + head + scratch + Place::words(config.head_dim)) as u64;
-        // a byte and a share of its block's two scales
-        let bytes = (bytes_width(config).next_multiple_of(BLOCK) * (BLOCK + 8) / BLOCK) as u64;
-        own + Operand::bytes(batch, operand_width(config)) + bytes + experts
+        // a byte and a share of its block's two scales, which are kept twice
+        let bytes = (bytes_width(config).next_multiple_of(BLOCK) * (BLOCK + 16) / BLOCK + 8) as u64;
+        own + Operand::bytes(batch, operand_width(config)) + 2 * bytes + experts
     }
 
     /// Rows of the largest batch whose every intermediate the adapter takes: as one binding, and with a workgroup for each row.
@@ -129,6 +131,7 @@ impl Activations {
                 Some(Operand::new(gpu, batch, operand_width(config))?)
             },
             bytes: Bytes::new(gpu, bytes_width(config).next_multiple_of(BLOCK))?,
+            hidden_bytes: Bytes::new(gpu, bytes_width(config).next_multiple_of(BLOCK))?,
             experts: ExpertActivations::new(gpu, config, batch)?,
             final_normed: tensor("final norm", head_rows(batch), config.d_model, Elem::F32)?,
             logits: tensor("logits", head_rows(batch), config.vocab_size, Elem::F32)?,
@@ -152,6 +155,7 @@ impl Activations {
             operand: self.operand.as_ref(),
             in_operand: false,
             bytes: Some(&self.bytes),
+            in_bytes: false,
         }
     }
 

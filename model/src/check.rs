@@ -5,7 +5,7 @@
 
 use qwgpu_runtime::{
     BLOCK, Elem, Gpu,
-    kernels::{attention::Attention, experts::Experts, fill_random, gate_up::StepGateUp, matmul::Matmul, silu_mul},
+    kernels::{attention::Attention, experts::Experts, fill_random, gate_up::StepGateUp, matmul::Matmul, qkv_rope::StepQkv, silu_mul},
 };
 
 use crate::{Result, Session, Trace, config::Config, weights::FeedForward};
@@ -142,6 +142,7 @@ fn next_operations(session: &mut Session, ids: &[u32], n_samples: usize) -> Resu
         config: model.config(),
         kv: model.kv(),
         matmul: &model.kernels.matmul,
+        qkv_rope: &model.kernels.qkv_rope,
         gate_up: &model.kernels.gate_up,
         attention: &model.kernels.attention,
         experts: model.kernels.experts.as_ref(),
@@ -195,6 +196,7 @@ struct Check<'a> {
     config: &'a Config,
     kv: Elem,
     matmul: &'a Matmul,
+    qkv_rope: &'a StepQkv,
     gate_up: &'a StepGateUp,
     attention: &'a Attention,
     experts: Option<&'a Experts>,

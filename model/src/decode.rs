@@ -9,7 +9,7 @@
 
 use qwgpu_runtime::{
     Pass, Tensor,
-    kernels::{attention::Plan, gate_up::GateUp, norm_qkv_rope::Projection},
+    kernels::{attention::Plan, gate_up::GateUp, matmul::Product, norm_qkv_rope::Projection},
 };
 
 use crate::{
@@ -60,7 +60,9 @@ impl Forward<'_> {
             q: &q,
             cache: &self.cache.layers[i],
         };
-        self.kernels.norm_qkv_rope.dispatch(p, &projection); // [1, n_heads * head_dim]; k and v into the cache
+        self.kernels
+            .qkv_rope
+            .dispatch(p, &projection, &w.input_norm, &self.activations.bytes); // [1, n_heads * head_dim]; k and v into the cache
         self.tap_heads(p, i, &q)?;
         self.attend(p, i, w, x, &q, plan)
     }
@@ -77,9 +79,18 @@ impl Forward<'_> {
             bytes: &a.bytes,
             out: &hidden,
         };
-        self.kernels.gate_up.dispatch(p, &gate_up); // [1, d_ff]
+        let k = self.kernels;
+        let in_bytes = k.gate_up.leaves_bytes(&w.gate_up) && k.matmul.takes_bytes(&w.down);
+        if in_bytes {
+            k.gate_up.dispatch_bytes(p, &gate_up, &a.hidden_bytes); // [1, d_ff]
+        }
+        if !in_bytes || p.taps(i) {
+            k.gate_up.dispatch(p, &gate_up); // [1, d_ff]
+        }
         p.tap(i, "swiglu", &hidden)?;
-        self.kernels.matmul.dispatch(p, &a.residual(&w.down, &hidden, x)); // [1, d_model]
+        let down = a.residual(&w.down, &hidden, x);
+        let bytes = if in_bytes { Some(&a.hidden_bytes) } else { down.bytes };
+        k.matmul.dispatch(p, &Product { bytes, in_bytes, ..down }); // [1, d_model]
         Ok(())
     }
 }

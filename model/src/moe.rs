@@ -111,7 +111,14 @@ impl Forward<'_> {
             chosen: &chosen,
             out: &hidden,
         };
-        kernels.gate_up(p, &gate_up, &self.activations.bytes); // [n_slots, f]
+        let (bytes, hidden_bytes) = (&self.activations.bytes, &self.activations.hidden_bytes);
+        let in_bytes = kernels.leaves_bytes(&w.gate_up) && kernels.takes_bytes(&w.down);
+        if in_bytes {
+            kernels.gate_up_bytes(p, &gate_up, bytes, hidden_bytes); // [n_slots, f]
+        }
+        if !in_bytes || p.taps(i) {
+            kernels.gate_up(p, &gate_up, bytes); // [n_slots, f]
+        }
         p.tap(i, "experts_swiglu", &hidden)?;
         let down = Down {
             experts: &w.down,
@@ -122,7 +129,8 @@ impl Forward<'_> {
             factors: &factors,
             out: x,
         };
-        kernels.down(p, &down, &self.activations.bytes); // [1, d_model]
+        let bytes = if in_bytes { hidden_bytes } else { bytes };
+        kernels.down(p, &down, bytes, in_bytes); // [1, d_model]
         Ok(())
     }
 

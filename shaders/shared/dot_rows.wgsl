@@ -1,11 +1,9 @@
 // Products of some rows of a quantised matrix with a vector in bytes: integer dot products within a block of 32, f32 sums across blocks.
 //
-// The kernel defines matrix_row(unit, r), the row of the matrix that is number r of workgroup `unit`.
-// Header: WORKGROUP, N_ROWS, N_SUMS = N_ROWS.
+// The kernel defines matrix_row(unit, r), the row of the matrix that is number r of workgroup `unit`. The vector is that of
+// bytes_apart.wgsl or bytes_joined.wgsl. Header: WORKGROUP, N_ROWS, N_SUMS = N_ROWS.
 
 // binding 0: weights, [rows, blocks]
-@group(0) @binding(1) var<storage, read> bytes: array<vec4<u32>>;        // [blocks, 2]
-@group(0) @binding(2) var<storage, read> block_scales: array<vec2<f32>>; // [blocks]: d, d times the sum of q
 
 // Every invocation hands in its share of all sums. A workgroupBarrier() must follow.
 fn put_dot_products(unit: u32, blocks: u32, inv: Invocation) {
@@ -13,7 +11,7 @@ fn put_dot_products(unit: u32, blocks: u32, inv: Invocation) {
     for (var b = inv.index; b < blocks; b += WORKGROUP) {
         let lo = bytes[2u * b];
         let hi = bytes[2u * b + 1u];
-        let d = block_scales[b];
+        let d = scales_of(b);
         for (var r = 0u; r < N_ROWS; r++) {
             sums[r] += block_dot(matrix_row(unit, r) * blocks + b, lo, hi, d);
         }

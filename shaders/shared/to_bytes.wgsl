@@ -1,32 +1,54 @@
-// A block of 32 activations to signed bytes: x = d q, d the largest magnitude of the block over 127. What integer dot products need of
-// their second operand.
+// Activations to signed bytes in blocks of 32: x = d q, d the largest magnitude of the block over 127. What integer dot products need
+// of their second operand.
 //
 // Beside d it leaves d times the sum of the block's q, from which a product with weights d_w (n - z) takes the zero point z out.
-// The kernel binds `bytes`, [n_blocks, 2], and `block_scales`, [n_blocks].
+//
+// An invocation has four activations of a block, so that neighbours read and write neighbours; the eight that have a block tell each
+// other of theirs in three steps, with a workgroupBarrier() between them, for which they have the same slots of workgroup memory in
+// turn: put_largest, put_word, put_scales. Vectors of four are numbered along x.
+//
+// The kernel binds `bytes`, [n_blocks, 8], and `block_scales`, [n_blocks]. Header: N_SLOTS, a multiple of 8.
 
 const HIGHEST: f32 = 127.0;
 // Below, the inverse of d may overflow: such a block counts as zero.
 const SMALLEST: f32 = 1e-30;
 
-fn put_block(block: u32, values: array<vec4<f32>, 8>) {
-    var most = vec4<f32>(0.0);
-    for (var k = 0u; k < 8u; k++) {
-        most = max(most, abs(values[k]));
-    }
-    let largest = max(max(most.x, most.y), max(most.z, most.w));
+var<workgroup> sh_largest: array<f32, N_SLOTS>;
+var<workgroup> sh_sums: array<i32, N_SLOTS>;
+
+fn put_largest(slot: u32, values: vec4<f32>) {
+    let m = abs(values);
+    sh_largest[slot] = max(max(m.x, m.y), max(m.z, m.w));
+}
+
+// The whole block's, of which slot is one.
+fn largest_of_block(slot: u32) -> f32 {
+    let s = slot / 8u * 8u;
+    return max(
+        max(max(sh_largest[s], sh_largest[s + 1u]), max(sh_largest[s + 2u], sh_largest[s + 3u])),
+        max(max(sh_largest[s + 4u], sh_largest[s + 5u]), max(sh_largest[s + 6u], sh_largest[s + 7u])),
+    );
+}
+
+fn put_word(slot: u32, i: u32, values: vec4<f32>) {
+    let largest = largest_of_block(slot);
     var inverse = 0.0;
     if largest >= SMALLEST {
         inverse = HIGHEST / largest;
     }
-    var words: array<u32, 8>;
-    var sum = vec4<i32>(0);
+    let q = vec4<i32>(round(values * inverse));
+    bytes[i] = pack4xI8(q);
+    sh_sums[slot] = q.x + q.y + q.z + q.w;
+}
+
+// For the first vector of a block. Gives what it has written.
+fn put_scales(slot: u32, i: u32) -> vec2<f32> {
+    var sum = 0;
     for (var k = 0u; k < 8u; k++) {
-        let q = vec4<i32>(round(values[k] * inverse));
-        words[k] = pack4xI8(q);
-        sum += q;
+        sum += sh_sums[slot + k];
     }
-    let d = largest / HIGHEST;
-    bytes[2u * block] = vec4<u32>(words[0], words[1], words[2], words[3]);
-    bytes[2u * block + 1u] = vec4<u32>(words[4], words[5], words[6], words[7]);
-    block_scales[block] = vec2<f32>(d, d * f32(sum.x + sum.y + sum.z + sum.w));
+    let d = largest_of_block(slot) / HIGHEST;
+    let scales = vec2<f32>(d, d * f32(sum));
+    block_scales[i / 8u] = scales;
+    return scales;
 }

@@ -18,6 +18,7 @@ mod experts_down_dot; // the same with integer dot products
 mod experts_gate_up; // one token: norm, its experts' gate and up, SwiGLU
 mod experts_gate_up_dot; // its experts' gate and up with integer dot products, SwiGLU
 mod fill_random; // random weights
+mod gate_up_bytes; // the same, with the result in bytes
 mod gate_up_dot; // one token: gate and up with integer dot products, SwiGLU
 mod group_experts; // rows of each expert
 mod matmul; // tiled products
@@ -31,6 +32,7 @@ mod norm_qkv_rope; // one token: norm, q, k, v, rotation and cache write
 mod norm_quantize; // one token: norm, to bytes
 mod peak; // the adapter's ceilings
 mod penalty; // repetition penalty
+mod qkv_rope_dot; // one token: q, k, v with integer dot products, rotation and cache write
 mod quantize; // activations to bytes
 mod rms_norm; // the norm
 mod rope; // rotation and cache write

@@ -145,7 +145,7 @@ impl<'a> Check<'a> {
     fn of_normed(&self, weights: &Matrix, row: usize, normed: &Normed<'_>) -> Result<(f64, f64)> {
         let row = weights.read_row(self.gpu, row)?;
         Ok(if self.takes_bytes(weights) {
-            normed.product_of_bytes(&row)
+            normed.product_of_bytes(&row, 0.0)
         } else {
             normed.product(&row, 0.0)
         })

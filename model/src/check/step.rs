@@ -39,8 +39,8 @@ impl<'a> Normed<'a> {
     }
 
     /// The product with the vector as it was rounded to bytes.
-    pub(super) fn product_of_bytes(&self, row: &[f32]) -> Estimate {
-        let (value, error) = self.product(row, 0.0);
+    pub(super) fn product_of_bytes(&self, row: &[f32], bias: f32) -> Estimate {
+        let (value, error) = self.product(row, bias);
         let values: Vec<f32> = self.values.iter().map(|&x| x as f32).collect();
         (value, error + bytes_tolerance(row, &values))
     }
@@ -54,10 +54,16 @@ impl Check<'_> {
         let [x, q, k, v] = ["hidden", "q_rope", "k_cache", "v_cache"].map(|name| self.trace(layer, name));
         let (norm, bias) = (w.input_norm.read_f32(self.gpu)?, w.qkv_bias.read_f32(self.gpu)?);
         let normed = Normed::new(Self::row(x, 0), &norm, c.rms_norm_eps);
+        let takes_bytes = self.qkv_rope.takes_bytes(&w.qkv);
         let (inv_freq, factor) = (inv_freq(c), attention_factor(c));
         let projected = |head: usize, d: usize| -> Result<Estimate> {
             let row = head * c.head_dim + d;
-            Ok(normed.product(&w.qkv.read_row(self.gpu, row)?, bias[row]))
+            let (weights, bias) = (w.qkv.read_row(self.gpu, row)?, bias[row]);
+            Ok(if takes_bytes {
+                normed.product_of_bytes(&weights, bias)
+            } else {
+                normed.product(&weights, bias)
+            })
         };
         let turned = |head: usize, d: usize| -> Result<Estimate> {
             let half = c.head_dim / 2;
@@ -89,7 +95,7 @@ impl Check<'_> {
         let mut checked = Checked::new(n_layers, "logits");
         for _ in 0..self.n_samples {
             let r = self.picker.below(out.cols);
-            let (expected, tolerance) = normed.product_of_bytes(&head.read_row(self.gpu, r)?);
+            let (expected, tolerance) = normed.product_of_bytes(&head.read_row(self.gpu, r)?, 0.0);
             checked.compare(Self::row(out, 0)[r], expected, tolerance);
         }
         self.checked.push(checked);
@@ -103,7 +109,7 @@ impl Check<'_> {
         let takes_bytes = self.gate_up.takes_bytes(gate_up);
         let product = |row: &[f32]| {
             if takes_bytes {
-                normed.product_of_bytes(row)
+                normed.product_of_bytes(row, 0.0)
             } else {
                 normed.product(row, 0.0)
             }

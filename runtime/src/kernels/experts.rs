@@ -1,11 +1,13 @@
 //! The kernels of a mixture of experts together, and the choice between their forms.
 
 use super::{
+    attention_short::has_teams,
     combine_experts::CombineExperts,
     experts_down::{Down, ExpertsDown},
     experts_down_dot::ExpertsDownDot,
     experts_gate_up::{ExpertsGateUp, GateUp},
     experts_gate_up_dot::ExpertsGateUpDot,
+    gate_up_bytes::GateUpBytes,
     group_experts::GroupExperts,
     matmul_experts::MatmulExperts,
     norm_quantize::NormQuantize,
@@ -35,6 +37,7 @@ pub struct Experts {
 struct Dot {
     norm_quantize: NormQuantize,
     gate_up: ExpertsGateUpDot,
+    to_bytes: Option<GateUpBytes>,
     quantize: Quantize,
     down: ExpertsDownDot,
 }
@@ -48,6 +51,7 @@ impl Dot {
         Ok(Some(Self {
             norm_quantize: NormQuantize::new(gpu)?,
             gate_up: ExpertsGateUpDot::new(gpu, dtypes)?,
+            to_bytes: has_teams(gpu.caps()).then(|| GateUpBytes::new(gpu, dtypes)).transpose()?,
             quantize: Quantize::new(gpu)?,
             down: ExpertsDownDot::new(gpu, dtypes)?,
         }))
@@ -77,6 +81,25 @@ impl Experts {
         self.dot.is_some() && experts.dtype().is_quantised()
     }
 
+    /// Whether the hidden activations of one token can come in bytes.
+    #[must_use]
+    pub fn leaves_bytes(&self, experts: &Matrix) -> bool {
+        let to_bytes = self.dot.as_ref().and_then(|dot| dot.to_bytes.as_ref());
+        to_bytes.is_some() && experts.dtype().is_quantised()
+    }
+
+    /// One token's norm, gate, up and SwiGLU into `hidden`, in bytes; `g.out` is left alone.
+    ///
+    /// # Panics
+    /// When shapes do not fit, or [`Experts::leaves_bytes`] says no.
+    #[track_caller]
+    pub fn gate_up_bytes(&self, pass: &mut Pass<'_>, g: &GateUp<'_>, bytes: &Bytes, hidden: &Bytes) {
+        let dot = self.dot.as_ref().expect("leaves_bytes says so");
+        let to_bytes = dot.to_bytes.as_ref().expect("leaves_bytes says so");
+        dot.norm_quantize.dispatch(pass, g.x, g.norm, g.eps, bytes);
+        to_bytes.dispatch_experts(pass, g, bytes, hidden);
+    }
+
     /// One token's norm, gate, up and SwiGLU; `bytes` is where integer dot products put their input.
     ///
     /// # Panics
@@ -92,15 +115,17 @@ impl Experts {
         }
     }
 
-    /// One token's down and weighted sum; `bytes` as in [`Experts::gate_up`].
+    /// One token's down and weighted sum; `bytes` as in [`Experts::gate_up`], or with the hidden activations in them already.
     ///
     /// # Panics
     /// When shapes do not fit.
     #[track_caller]
-    pub fn down(&self, pass: &mut Pass<'_>, d: &Down<'_>, bytes: &Bytes) {
+    pub fn down(&self, pass: &mut Pass<'_>, d: &Down<'_>, bytes: &Bytes, in_bytes: bool) {
         match &self.dot {
             Some(dot) if d.experts.dtype().is_quantised() => {
-                dot.quantize.dispatch_rows(pass, d.hidden, bytes);
+                if !in_bytes {
+                    dot.quantize.dispatch_rows(pass, d.hidden, bytes);
+                }
                 dot.down.dispatch(pass, d, bytes);
             }
             _ => self.down.dispatch(pass, d),

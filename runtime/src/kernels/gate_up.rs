@@ -1,7 +1,9 @@
 //! The first half of one token's feed-forward, and the choice between its forms: [`super::norm_gate_up`] in one dispatch, or for large
-//! quantised matrices [`super::norm_quantize`] and [`super::gate_up_dot`].
+//! quantised matrices [`super::norm_quantize`] and [`super::gate_up_dot`], or [`super::gate_up_bytes`] if the product behind takes bytes.
 
 use super::{
+    attention_short::has_teams,
+    gate_up_bytes::GateUpBytes,
     gate_up_dot::GateUpDot,
     norm_gate_up::NormGateUp,
     norm_quantize::NormQuantize,
@@ -21,6 +23,7 @@ pub struct StepGateUp {
 struct Dot {
     norm_quantize: NormQuantize,
     gate_up: GateUpDot,
+    to_bytes: Option<GateUpBytes>,
 }
 
 /// The operands of `out = silu(gate norm(x)) * (up norm(x))`.
@@ -51,6 +54,7 @@ impl StepGateUp {
             Ok(Dot {
                 norm_quantize: NormQuantize::new(gpu)?,
                 gate_up: GateUpDot::new(gpu, dtypes)?,
+                to_bytes: has_teams(gpu.caps()).then(|| GateUpBytes::new(gpu, dtypes)).transpose()?,
             })
         };
         Ok(Self {
@@ -67,6 +71,24 @@ impl StepGateUp {
     #[must_use]
     pub fn takes_bytes(&self, weights: &Matrix) -> bool {
         self.dot(weights).is_some()
+    }
+
+    /// Whether the result can come in bytes.
+    #[must_use]
+    pub fn leaves_bytes(&self, weights: &Matrix) -> bool {
+        self.dot(weights).is_some_and(|dot| dot.to_bytes.is_some())
+    }
+
+    /// Computes the result from the residual stream `x` into `hidden`, in bytes; `out` is left alone.
+    ///
+    /// # Panics
+    /// When shapes do not fit, or [`StepGateUp::leaves_bytes`] says no.
+    #[track_caller]
+    pub fn dispatch_bytes(&self, pass: &mut Pass<'_>, g: &GateUp<'_>, hidden: &Bytes) {
+        let dot = self.dot(g.weights).expect("leaves_bytes says so");
+        let to_bytes = dot.to_bytes.as_ref().expect("leaves_bytes says so");
+        dot.norm_quantize.dispatch(pass, g.x, g.norm, g.eps, g.bytes);
+        to_bytes.dispatch(pass, g.weights, g.bytes, hidden);
     }
 
     /// Computes `out` from the residual stream `x`.

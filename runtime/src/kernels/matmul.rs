@@ -47,6 +47,8 @@ pub struct Product<'a> {
     pub in_operand: bool,
     /// Where x may be put in bytes for integer dot products; without it they are not used.
     pub bytes: Option<&'a Bytes>,
+    /// Whether they hold x already, from a kernel that leaves its result there: of x itself only the shape counts then.
+    pub in_bytes: bool,
 }
 
 impl Product<'_> {
@@ -215,7 +217,9 @@ impl Matmul {
         );
         if let (1, Some(bytes), true) = (product.out.rows(), product.bytes, self.takes_bytes(product.weights)) {
             let dot = self.dot.as_ref().expect("takes_bytes asks for it");
-            dot.quantize.dispatch(pass, product.x, bytes);
+            if !product.in_bytes {
+                dot.quantize.dispatch(pass, product.x, bytes);
+            }
             dot.matvec.get(product.weights.dtype()).dispatch(pass, product, bytes);
         } else if product.out.rows() <= MAX_TOKENS {
             self.matvec.get(product.weights.dtype()).dispatch(pass, product);

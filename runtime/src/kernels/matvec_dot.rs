@@ -54,7 +54,7 @@ impl MatvecDot {
     pub fn dispatch(&self, pass: &mut Pass<'_>, p: &Product<'_>, bytes: &Bytes) {
         p.check();
         assert!(
-            p.out.rows() == 1 && p.weights.cols() / 4 <= bytes.bytes.cols(),
+            p.out.rows() == 1 && p.weights.cols() <= bytes.room(),
             "matvec_dot: {} rows of {} columns",
             p.out.rows(),
             p.weights.cols()

@@ -41,6 +41,7 @@ pub mod experts_gate_up;
 pub mod experts_gate_up_dot;
 pub mod fill_random;
 pub mod gate_up;
+pub mod gate_up_bytes;
 pub mod gate_up_dot;
 pub mod group_experts;
 pub mod matmul;
@@ -55,6 +56,8 @@ pub mod norm_quantize;
 pub mod norm_to_f16;
 pub mod peak;
 pub mod penalty;
+pub mod qkv_rope;
+pub mod qkv_rope_dot;
 pub mod quantize;
 pub mod rms_norm;
 pub mod rope;
@@ -93,6 +96,7 @@ const fn own_bindings(variant: &Variant) -> &'static [Access] {
         Variant::MatvecDot { .. } => matvec_dot::BINDINGS,
         Variant::NormQuantize { .. } => norm_quantize::BINDINGS,
         Variant::GateUpDot { .. } => gate_up_dot::BINDINGS,
+        Variant::QkvRopeDot { .. } => qkv_rope_dot::BINDINGS,
         Variant::ExpertsGateUpDot { .. } => experts_gate_up_dot::BINDINGS,
         Variant::ExpertsDownDot { .. } => experts_down_dot::BINDINGS,
         Variant::Quantize => quantize::BINDINGS,
@@ -111,6 +115,7 @@ const fn own_bindings(variant: &Variant) -> &'static [Access] {
         Variant::AttentionDecode { .. } => attention_decode::BINDINGS,
         Variant::AttentionDecodeCoop { .. } => attention_decode_coop::BINDINGS,
         Variant::AttentionShort { .. } => attention_short::BINDINGS,
+        Variant::GateUpBytes { .. } => gate_up_bytes::BINDINGS,
         Variant::AttentionMerge { .. } => attention_merge::BINDINGS,
         Variant::SiluMul => silu_mul::BINDINGS,
         Variant::Argmax { .. } => argmax::BINDINGS,
@@ -216,7 +221,7 @@ pub struct Kernels {
     /// Matrix products of any number of rows.
     pub matmul: matmul::Matmul,
     /// Norm, q, k and v, rotation and cache write of one token.
-    pub norm_qkv_rope: norm_qkv_rope::NormQkvRope,
+    pub qkv_rope: qkv_rope::StepQkv,
     /// Norm, gate and up, SwiGLU of one token.
     pub gate_up: gate_up::StepGateUp,
     /// Rotary embedding and cache write.
@@ -290,7 +295,7 @@ impl Kernels {
             embed_step: embed_step::EmbedStep::new(gpu, &[options.embed])?,
             rms_norm: rms_norm::RmsNorm::new(gpu)?,
             matmul: matmul::Matmul::new(gpu, &products)?,
-            norm_qkv_rope: norm_qkv_rope::NormQkvRope::new(gpu, &layers, options.kv, options.head_dim)?,
+            qkv_rope: qkv_rope::StepQkv::new(gpu, &layers, options.kv, options.head_dim)?,
             gate_up: gate_up::StepGateUp::new(gpu, &layers)?,
             rope: rope::Rope::new(gpu, options.kv, options.head_dim)?,
             attention: attention::Attention::new(gpu, options.kv, options.head_dim, options.group_size)?,

@@ -3,7 +3,7 @@
 //! `qkv = weights (x / sqrt(mean(x^2) + eps) * norm) + bias`; pair (i, i + head_dim / 2) of each query and key head then turns by the
 //! token's angle. Shapes: weights `[(n_heads + 2 n_kv_heads) * head_dim, d_model]`, x `[1, d_model]`, vectors `[1, d_model +
 //! (n_heads + 2 n_kv_heads) * head_dim]` (norm, then bias), q `[1, n_heads * head_dim]`, caches as [`super::rope`]. The unfused twin:
-//! [`super::rms_norm`], [`super::matmul`] and [`super::rope`].
+//! [`super::rms_norm`], [`super::matmul`] and [`super::rope`]; that with integer dot products: [`super::qkv_rope_dot`].
 
 use qwgpu_shaders::{KV_BLOCK, Variant};
 
@@ -49,6 +49,26 @@ pub struct Projection<'a> {
     pub q: &'a Tensor,
     /// The layer's cache.
     pub cache: &'a KvLayer,
+}
+
+impl Projection<'_> {
+    /// Query heads and kv heads, of shapes that fit a kernel for this cache and head size.
+    #[track_caller]
+    pub(crate) fn heads(&self, kernel: &str, kv: Elem, head_dim: usize) -> (usize, usize) {
+        let (d_model, n_rows) = (self.weights.cols(), self.weights.rows());
+        let n_heads = self.q.cols() / head_dim;
+        let n_kv_heads = self.cache.k.cols() / (KV_BLOCK as usize * head_dim);
+        assert_eq!((self.x.rows(), self.x.cols()), (1, d_model), "{kernel}: shape of x");
+        assert_eq!(n_rows, (n_heads + 2 * n_kv_heads) * head_dim, "{kernel}: rows of the matrix");
+        assert_eq!(self.vectors.cols(), d_model + n_rows, "{kernel}: norm and bias");
+        assert_eq!(self.place.head_dim(), head_dim, "{kernel}: head size of the place");
+        assert_eq!(
+            (self.cache.k.elem(), self.cache.v.elem()),
+            (kv, kv),
+            "{kernel}: the cache's element type"
+        );
+        (n_heads, n_kv_heads)
+    }
 }
 
 /// The compiled kernel.
@@ -106,21 +126,7 @@ impl NormQkvRope {
             panic!("norm_qkv_rope: a matrix of {} parts", p.weights.parts.len())
         };
         let (d_model, n_rows) = (p.weights.cols(), p.weights.rows());
-        let n_heads = p.q.cols() / self.head_dim;
-        let n_kv_heads = p.cache.k.cols() / (KV_BLOCK as usize * self.head_dim);
-        assert_eq!((p.x.rows(), p.x.cols()), (1, d_model), "norm_qkv_rope: shape of x");
-        assert_eq!(
-            n_rows,
-            (n_heads + 2 * n_kv_heads) * self.head_dim,
-            "norm_qkv_rope: rows of the matrix"
-        );
-        assert_eq!(p.vectors.cols(), d_model + n_rows, "norm_qkv_rope: norm and bias");
-        assert_eq!(p.place.head_dim(), self.head_dim, "norm_qkv_rope: head size of the place");
-        assert_eq!(
-            (p.cache.k.elem(), p.cache.v.elem()),
-            (self.kv, self.kv),
-            "norm_qkv_rope: the cache's element type"
-        );
+        let (n_heads, n_kv_heads) = p.heads("norm_qkv_rope", self.kv, self.head_dim);
         let (share, pipeline) = self.forms.get(p.weights.dtype()).of([n_rows, d_model]);
         let n_units = n_rows / share.rows as usize;
         let grid = fold(pass.gpu(), n_units);

@@ -1,6 +1,6 @@
 //! One token's RMS norm straight to signed bytes in blocks of 32: [`super::rms_norm`] and [`super::quantize`] in one dispatch.
 //!
-//! Shapes: x and norm `[1, cols]`, out as [`super::quantize`] has it.
+//! Shapes: x and norm `[1, cols]`, out as [`super::quantize`] has it, and the scales once more behind the bytes.
 
 use qwgpu_shaders::Variant;
 
@@ -9,7 +9,7 @@ use crate::{BLOCK, Gpu, Pass, Result, Tensor, pipeline::Access};
 
 pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
 
-params! { n_blocks: u32, eps: f32, inv_d: f32 }
+params! { n_blocks: u32, eps: f32, inv_d: f32, scales_at: u32 }
 
 /// The compiled kernel.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ impl NormQuantize {
             n_blocks: (cols / BLOCK) as u32,
             eps,
             inv_d: 1.0 / cols as f32,
+            scales_at: out.scales_at() as u32,
         };
         let buffers = [&*x.buffer, &norm.buffer, &out.bytes.buffer, &out.block_scales.buffer];
         pass.dispatch(&self.pipeline, &buffers, &params, [1, 1, 1]);

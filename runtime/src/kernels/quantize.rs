@@ -3,7 +3,7 @@
 //! Shapes: x `[n_rows, cols]`, bytes u32 `[n_rows, cols / 4]`, block_scales f32 `[n_rows * cols / 32, 2]`: d, and d times the sum of the
 //! block's q. Rows follow each other without a gap.
 
-use qwgpu_shaders::Variant;
+use qwgpu_shaders::{QUANTIZE_WORKGROUP, Variant};
 
 use super::Handle;
 use crate::{BLOCK, Caps, DType, Elem, Gpu, Matrix, Pass, Result, Tensor, pipeline::Access};
@@ -15,8 +15,11 @@ params! { n_blocks: u32 }
 /// Activations as bytes, for at most so many as it was made for.
 #[derive(Debug)]
 pub struct Bytes {
+    /// Behind the bytes there is room for the scales once more: [`super::norm_quantize`] leaves them there for kernels that have no
+    /// binding left.
     pub(crate) bytes: Tensor,
     pub(crate) block_scales: Tensor,
+    room: usize,
 }
 
 impl Bytes {
@@ -25,16 +28,24 @@ impl Bytes {
     /// # Errors
     /// When the adapter has no memory for it.
     pub fn new(gpu: &Gpu, cols: usize) -> Result<Self> {
+        let blocks = cols / BLOCK;
         Ok(Self {
-            bytes: Tensor::new(gpu, "activation bytes", 1, cols / 4, Elem::U32)?,
-            block_scales: Tensor::new(gpu, "activation scales", cols / BLOCK, 2, Elem::F32)?,
+            // two words a block, rounded up to a vector of four
+            bytes: Tensor::new(gpu, "activation bytes", 1, 8 * blocks + (2 * blocks).next_multiple_of(4), Elem::U32)?,
+            block_scales: Tensor::new(gpu, "activation scales", blocks, 2, Elem::F32)?,
+            room: blocks * BLOCK,
         })
     }
 
     /// Activations that it has room for.
     #[must_use]
     pub const fn room(&self) -> usize {
-        4 * self.bytes.cols()
+        self.room
+    }
+
+    /// Words before the scales that lie behind the bytes, a multiple of eight.
+    pub(crate) const fn scales_at(&self) -> usize {
+        self.room / 4
     }
 
     /// The bytes as words, and the two numbers of each block.
@@ -42,7 +53,19 @@ impl Bytes {
     /// # Errors
     /// When the device has failed.
     pub fn read(&self, gpu: &Gpu) -> Result<(Vec<u32>, Vec<f32>)> {
-        Ok((self.bytes.read_u32(gpu)?, self.block_scales.read_f32(gpu)?))
+        let mut words = self.bytes.read_u32(gpu)?;
+        words.truncate(self.scales_at());
+        Ok((words, self.block_scales.read_f32(gpu)?))
+    }
+
+    /// The two numbers of each block as they lie behind the bytes.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    pub fn read_joined(&self, gpu: &Gpu) -> Result<Vec<f32>> {
+        let words = self.bytes.read_u32(gpu)?;
+        let scales = words[self.scales_at()..].iter().map(|&word| f32::from_bits(word));
+        Ok(scales.take(self.room / BLOCK * 2).collect())
     }
 }
 
@@ -88,7 +111,8 @@ impl Quantize {
         );
         let n_blocks = (n / BLOCK) as u32;
         let buffers = [&*x.buffer, &out.bytes.buffer, &out.block_scales.buffer];
-        pass.dispatch(&self.pipeline, &buffers, &Params { n_blocks }, [n_blocks.div_ceil(32), 1, 1]);
+        let n_workgroups = (8 * n_blocks).div_ceil(QUANTIZE_WORKGROUP); // eight vectors of four in a block
+        pass.dispatch(&self.pipeline, &buffers, &Params { n_blocks }, [n_workgroups, 1, 1]);
     }
 }
 
@@ -104,11 +128,20 @@ pub const fn pays(caps: &Caps, dtype: DType) -> bool {
 /// feed-forward (68 million and more) and the output product of 72B (67 million).
 pub const ENOUGH: usize = 32 << 20;
 
-/// Whether these weights are of a type and a size for integer dot products: the rule for all dense products of one token, on adapters
-/// where such products pay. Experts, of which a token reads many together, follow [`pays`] alone.
+/// The same for the matrix of queries, keys and values: above that of 7B and 57B-A14B (16.5 million elements), below that of 72B (84).
+pub const ENOUGH_QKV: usize = 32 << 20;
+
+/// Whether these weights are of a type and a size for integer dot products: the rule for all dense products of one token but
+/// [`is_qkv_for_bytes`], on adapters where such products pay. Experts, of which a token reads many together, follow [`pays`] alone.
 #[must_use]
 pub const fn is_for_bytes(weights: &Matrix) -> bool {
     weights.dtype().is_quantised() && weights.rows() * weights.cols() >= ENOUGH
+}
+
+/// The same for the matrix of queries, keys and values.
+#[must_use]
+pub const fn is_qkv_for_bytes(weights: &Matrix) -> bool {
+    weights.dtype().is_quantised() && weights.rows() * weights.cols() >= ENOUGH_QKV
 }
 
 /// One block of [`reference()`].

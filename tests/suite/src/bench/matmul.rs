@@ -59,6 +59,7 @@ pub(super) fn product(gpu: &Gpu, stem: &'static str, model: &Shape, weight: Weig
                 operand: operand.as_ref(),
                 in_operand: false,
                 bytes: None,
+                in_bytes: false,
             };
             kernel.dispatch(pass, &product);
         }))

@@ -56,6 +56,7 @@ fn case(gpu: &Gpu, model: &Shape, weight: Weight, dtype: DType, (workgroup, n_ro
                 out: &outs[i],
                 operand: None,
                 in_operand: false,
+                in_bytes: false,
                 bytes: None,
             };
             kernel.dispatch(pass, &product, &bytes);

@@ -23,6 +23,7 @@ mod experts_down_dot;
 mod experts_gate_up;
 mod experts_gate_up_dot;
 mod fill_random;
+mod gate_up_bytes;
 mod gate_up_dot;
 mod group_experts;
 mod matmul;
@@ -36,6 +37,7 @@ mod norm_qkv_rope;
 mod norm_quantize;
 mod norm_to_f16;
 mod penalty;
+mod qkv_rope_dot;
 mod quantize;
 mod rms_norm;
 mod rope;
@@ -113,7 +115,7 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 38] = [
+pub const KERNELS: [&str; 40] = [
     "argmax",
     "attention_decode",
     "attention_decode_coop",
@@ -129,6 +131,7 @@ pub const KERNELS: [&str; 38] = [
     "experts_gate_up",
     "experts_gate_up_dot",
     "fill_random",
+    "gate_up_bytes",
     "gate_up_dot",
     "group_experts",
     "matmul",
@@ -142,6 +145,7 @@ pub const KERNELS: [&str; 38] = [
     "norm_to_f16",
     "matvec_dot",
     "penalty",
+    "qkv_rope_dot",
     "quantize",
     "rms_norm",
     "rope",
@@ -176,6 +180,7 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "experts_gate_up" => experts_gate_up::cases(gpu),
         "experts_gate_up_dot" => experts_gate_up_dot::cases(gpu),
         "fill_random" => fill_random::cases(gpu),
+        "gate_up_bytes" => gate_up_bytes::cases(gpu),
         "gate_up_dot" => gate_up_dot::cases(gpu),
         "group_experts" => group_experts::cases(gpu),
         "matmul" => matmul::cases(gpu),
@@ -189,6 +194,7 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "norm_to_f16" => norm_to_f16::cases(gpu),
         "matvec_dot" => matvec_dot::cases(gpu),
         "penalty" => penalty::cases(),
+        "qkv_rope_dot" => qkv_rope_dot::cases(gpu),
         "quantize" => quantize::cases(gpu),
         "rms_norm" => rms_norm::cases(gpu),
         "rope" => rope::cases(gpu),

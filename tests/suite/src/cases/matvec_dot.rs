@@ -142,6 +142,7 @@ fn check(gpu: &Gpu, s: Shape) -> Checked {
         out: out.out(),
         operand: None,
         in_operand: false,
+        in_bytes: false,
         bytes: None,
     };
     MatvecDot::new(gpu, s.dtype, s.form.0, s.form.1)?.dispatch(&mut pass, &product, &bytes);

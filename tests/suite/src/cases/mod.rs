@@ -11,6 +11,7 @@ mod experts_down_dot;
 mod experts_gate_up;
 mod experts_gate_up_dot;
 mod fill_random;
+mod gate_up_bytes;
 mod gate_up_dot;
 mod group_experts;
 mod grouped;
@@ -30,6 +31,7 @@ mod normed;
 mod penalty;
 mod places;
 mod product;
+mod qkv_rope_dot;
 mod rms_norm;
 mod rope;
 mod router;
@@ -59,6 +61,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         experts_gate_up::cases(scale),
         experts_gate_up_dot::cases(),
         fill_random::cases(scale),
+        gate_up_bytes::cases(),
         gate_up_dot::cases(),
         group_experts::cases(),
         matmul::cases(scale),
@@ -73,6 +76,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         norm_quantize::cases(),
         norm_to_f16::cases(),
         penalty::cases(),
+        qkv_rope_dot::cases(scale),
         rms_norm::cases(),
         rope::cases(),
         router::cases(),

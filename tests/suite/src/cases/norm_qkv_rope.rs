@@ -6,12 +6,17 @@ use qwgpu_runtime::{
     kernels::{
         embed_step::Place,
         norm_qkv_rope::{NormQkvRope, Projection},
+        norm_quantize::NormQuantize,
+        qkv_rope_dot::QkvRopeDot,
+        quantize::{self, Block, Bytes},
+        rms_norm,
         share::Share,
     },
 };
 
 use super::{
     Checked,
+    matvec_dot::Sum,
     normed::{Normed, SHARES, axes},
     product::{self, Source, Weights},
     rope::{poisoned_cache, stored},
@@ -28,7 +33,7 @@ const BLOCK: usize = KV_BLOCK as usize;
 const N_BLOCKS: usize = 3;
 
 /// Query heads, kv heads, head size: groups of one and of many, and odd ones.
-const HEADS: [(usize, usize, usize); 12] = [
+pub(super) const HEADS: [(usize, usize, usize); 12] = [
     (3, 1, 64),
     (1, 1, 128),
     (4, 2, 64),
@@ -44,9 +49,9 @@ const HEADS: [(usize, usize, usize); 12] = [
 ];
 /// Around the 512, 1,024 or 2,048 columns of a step, and what leaves most invocations without work.
 const COLS: [usize; 12] = [264, 8, 896, 520, 64, 1032, 504, 24, 1024, 2056, 16, 1544];
-const POSITIONS: [u32; 9] = [0, 1, 63, 64, 255, 256, 4095, 65_535, 131_071];
+pub(super) const POSITIONS: [u32; 9] = [0, 1, 63, 64, 255, 256, 4095, 65_535, 131_071];
 /// More pairs of rows than twice the 65,535 workgroups that one dimension of a dispatch usually may have, and no multiple of three.
-const FOLDED: (usize, usize, usize) = (4095, 1, 64);
+pub(super) const FOLDED: (usize, usize, usize) = (4095, 1, 64);
 /// Heads and width of each model.
 const MODELS: [((usize, usize, usize), usize); 7] = [
     ((14, 2, 64), 896),
@@ -59,21 +64,24 @@ const MODELS: [((usize, usize, usize), usize); 7] = [
 ];
 
 #[derive(Clone, Copy, Debug)]
-struct Shape {
-    share: Share,
-    dtype: DType,
-    kv: Elem,
-    heads: (usize, usize, usize),
-    d_model: usize,
-    pos: u32,
-    x: Fill,
-    norm: Fill,
-    weights: Source,
+pub(super) struct Shape {
+    /// Whether products are integer dot products, with x in bytes: [`super::qkv_rope_dot`].
+    pub(super) dot: bool,
+    pub(super) share: Share,
+    pub(super) dtype: DType,
+    pub(super) kv: Elem,
+    pub(super) heads: (usize, usize, usize),
+    pub(super) d_model: usize,
+    pub(super) pos: u32,
+    pub(super) x: Fill,
+    pub(super) norm: Fill,
+    pub(super) weights: Source,
 }
 
 impl Shape {
-    const fn new(share: Share, dtype: DType, kv: Elem, heads: (usize, usize, usize), d_model: usize) -> Self {
+    pub(super) const fn new(share: Share, dtype: DType, kv: Elem, heads: (usize, usize, usize), d_model: usize) -> Self {
         Self {
+            dot: false,
             share,
             dtype,
             kv,
@@ -86,7 +94,7 @@ impl Shape {
         }
     }
 
-    fn case(self) -> Case {
+    pub(super) fn case(self) -> Case {
         let Self {
             share, dtype, kv, heads, ..
         } = self;
@@ -100,7 +108,8 @@ impl Shape {
             "workgroup {} of {} rows, {dtype}, {kv:?} cache, {n_heads}/{n_kv_heads} heads of {head_dim}, {} columns, position {}{fills}",
             share.workgroup, share.rows, self.d_model, self.pos
         );
-        Case::new("norm_qkv_rope", name, move |gpu| check(gpu, &self))
+        let kernel = if self.dot { "qkv_rope_dot" } else { "norm_qkv_rope" };
+        Case::new(kernel, name, move |gpu| check(gpu, &self))
             .over(axes(dtype == DType::F16))
             .with_f16(kv == Elem::F16)
     }
@@ -241,14 +250,31 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
         cache: &cache,
     };
     let mut pass = Pass::new(gpu);
-    NormQkvRope::with_share(gpu, s.dtype, s.share, s.kv, head_dim)?.dispatch(&mut pass, &projection);
+    if s.dot {
+        // room for more than there is: the scales behind the bytes are not where x ends
+        let bytes = Bytes::new(gpu, s.d_model + 3 * BLOCK)?;
+        let norm_tensor = padded(gpu, 1, s.d_model, &norm)?;
+        NormQuantize::new(gpu)?.dispatch(&mut pass, &x_tensor, &norm_tensor, eps, &bytes);
+        QkvRopeDot::with_share(gpu, s.dtype, s.share, s.kv, head_dim)?.dispatch(&mut pass, &projection, &bytes);
+    } else {
+        NormQkvRope::with_share(gpu, s.dtype, s.share, s.kv, head_dim)?.dispatch(&mut pass, &projection);
+    }
     pass.submit();
 
     let normed = Normed::new(&x, &norm, eps);
+    let values: Vec<f32> = rms_norm::reference(&x, &norm, eps).into_iter().map(|value| value as f32).collect();
+    let blocks = quantize::reference(&values);
     let turns = s.turns();
     let head = |head: usize, turn: bool| -> Result<Vec<Expected>, Failure> {
         let rows = head * head_dim..(head + 1) * head_dim;
-        let row = |row: usize| Ok(normed.product(s.dtype, &weights.row(gpu, row)?, bias[row]));
+        let row = |row: usize| -> Result<Expected, Failure> {
+            let (row, bias) = (weights.row(gpu, row)?, bias[row]);
+            Ok(if s.dot {
+                product_of_bytes(&row, &blocks, bias)
+            } else {
+                normed.product(s.dtype, &row, bias)
+            })
+        };
         let projected = rows.map(row).collect::<Result<Vec<Expected>, Failure>>()?;
         Ok(if turn { turned(&projected, &turns) } else { projected })
     };
@@ -273,6 +299,18 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
         }
     }
     Ok(outcome)
+}
+
+/// The product of the normalised x, as its bytes have it, with a row of a matrix, and a bias.
+fn product_of_bytes(row: &[f32], blocks: &[Block], bias: f32) -> Expected {
+    let Sum { value, magnitude, doubt } = Sum::of(row, blocks);
+    // the norm's factor, which is off by what the sum of the squares is, is in all scales; a flushed x loses TINY times 1/sqrt(eps)
+    let factor = compare::sum_bound(row.len(), 1.0) * magnitude;
+    let flushed: f64 = row.iter().map(|&w| 2e3 * TINY * f64::from(w).abs()).sum();
+    Expected {
+        value: value + f64::from(bias),
+        bound: compare::sum_bound(blocks.len(), magnitude) + doubt + factor + flushed + 2.0 * EPS32 * f64::from(bias).abs(),
+    }
 }
 
 /// A head after its rotation by f32 cosines and sines.

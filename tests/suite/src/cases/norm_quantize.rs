@@ -20,8 +20,8 @@ use crate::{
     fill::Fill,
 };
 
-/// Around the 256 blocks of 32 that a workgroup takes at once, and the models' widths.
-const COLS: [usize; 9] = [3584, 32, 896, 8192, 8224, 64, 2048, 1056, 8160];
+/// Around the 1024 and 4096 columns of a step and a round, and the models' widths.
+const COLS: [usize; 12] = [3584, 32, 4128, 8192, 8224, 64, 2048, 1056, 8160, 896, 4096, 12_320];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -52,5 +52,12 @@ fn check(gpu: &Gpu, cols: usize, eps: f32, [x, norm]: [Fill; 2]) -> Checked {
     let normed: Vec<f32> = rms_norm::reference(&x, &norm, eps).into_iter().map(|value| value as f32).collect();
     // a flushed x loses TINY times at most 1/sqrt(eps) and a weight, of which d is a 127th
     let flushed = 2e3 * TINY / 127.0;
-    compare_bytes(gpu, &bytes, &quantize::reference(&normed), [compare::sum_bound(cols, 1.0), flushed])
+    let outcome = compare_bytes(gpu, &bytes, &quantize::reference(&normed), [compare::sum_bound(cols, 1.0), flushed])?;
+    let (_, scales) = bytes.read(gpu)?;
+    Ok(outcome.and(compare::exact(
+        "scales behind the bytes",
+        scales.len(),
+        &bytes.read_joined(gpu)?,
+        &scales,
+    )?))
 }

@@ -354,6 +354,7 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
         out: out.out(),
         operand: Some(&operand),
         in_operand: false,
+        in_bytes: false,
         bytes: None,
     };
     run(gpu, s, &product)?;

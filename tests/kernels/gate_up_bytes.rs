@@ -1,0 +1,6 @@
+//! Gate and up from bytes to bytes.
+
+#[test]
+fn cases() {
+    crate::check("gate_up_bytes");
+}
