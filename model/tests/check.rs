@@ -135,10 +135,24 @@ fn large() -> Config {
     config
 }
 
+/// q, k and v so large.
+fn many_heads() -> Config {
+    let mut config = small();
+    (config.d_model, config.n_layers) = (512, 1); // wider, or the scratch of attention would be too large for a binding
+    config.windows.truncate(1);
+    let heads = quantize::ENOUGH_QKV / (config.d_model * config.head_dim);
+    config.n_kv_heads = heads / 16;
+    config.n_heads = heads - 2 * config.n_kv_heads;
+    config
+}
+
 #[test]
 fn a_step_with_integer_dot_products_agrees_with_f64() {
-    for dtype in [DType::Q8, DType::Q4] {
-        for c in step_with_dot(large(), dtype, Sources::embedded()) {
+    for (config, dtype) in [large(), many_heads()]
+        .into_iter()
+        .flat_map(|c| [(c.clone(), DType::Q8), (c, DType::Q4)])
+    {
+        for c in step_with_dot(config, dtype, Sources::embedded()) {
             assert!(
                 c.passed(),
                 "{dtype}: {} in layer {} is off by {:.2} tolerances",
@@ -156,6 +170,10 @@ fn a_fault_among_integer_dot_products_is_found_where_it_is() {
     let checked = step_with_dot(large(), DType::Q4, Sources::from_dir(dir.path()));
     let failed: Vec<&str> = checked.iter().filter(|c| !c.passed()).map(|c| c.operation).collect();
     assert_eq!(failed, ["swiglu"]);
+    let dir = faulty_shaders("qkv_rope_dot.wgsl", "vec2<f32>(sum", "vec2<f32>(1.5 * sum");
+    let checked = step_with_dot(many_heads(), DType::Q4, Sources::from_dir(dir.path()));
+    let failed: Vec<&str> = checked.iter().filter(|c| !c.passed()).map(|c| c.operation).collect();
+    assert_eq!(failed, ["q_rope", "k_cache", "v_cache"]);
 }
 
 /// Checks a mixture of experts with a prompt and with a few tokens.
@@ -261,8 +279,8 @@ fn planted_faults_are_found_where_they_are() {
         ("attention_prefill.wgsl", "key <= pos0", "key < pos0 + 2u", Prompt, "attn_context"),
         ("matmul.wgsl", "group0 += TILE_K / 8u", "group0 += TILE_K / 4u", Prompt, "gate_up"),
         ("silu_mul.wgsl", "1.0 + exp(", "1.002 + exp(", Prompt, "swiglu"),
-        ("norm_qkv_rope.wgsl", "-y.y, d < HALF", "-y.y, d >= HALF", Step, "q_rope"),
-        ("norm_qkv_rope.wgsl", "vectors[b / 4u][b % 4u]", "0.0", Step, "v_cache"),
+        ("shared/qkv_rope.wgsl", "-y.y, d < HALF", "-y.y, d >= HALF", Step, "q_rope"),
+        ("shared/qkv_rope.wgsl", "vectors[b / 4u][b % 4u]", "0.0", Step, "v_cache"),
         ("norm_gate_up.wgsl", "1.0 + exp(", "1.002 + exp(", Step, "swiglu"),
     ];
     for fault in faults {

@@ -58,6 +58,17 @@ fn large(down: bool) -> Config {
     config
 }
 
+/// The same with so many heads that the matrix of q, k and v is that large, and the output's just not.
+fn many_heads() -> Config {
+    let mut config = small();
+    (config.d_model, config.n_layers) = (512, 1); // wider, or the scratch of attention would be too large for a binding
+    config.windows.truncate(1);
+    let heads = quantize::ENOUGH_QKV / (config.d_model * config.head_dim);
+    config.n_kv_heads = heads / 16; // fourteen query heads to a kv head, and its k and v
+    config.n_heads = heads - 2 * config.n_kv_heads;
+    config
+}
+
 /// The same with experts in these layers. The shared one is cut into three slices, the last of which is not full.
 fn with_experts(sparse: [bool; 3]) -> Config {
     let mut config = small();
@@ -104,19 +115,24 @@ fn counts_of_tokens(config: Config, dtype: DType, n_prompt: usize, max_tokens: u
 
 /// Checks what each step dispatches, given what its layers do in a short context.
 fn check_dispatches(config: &Config, dtype: DType, layers: u64) {
-    const N_TOKENS: usize = 5;
     let merges = config.n_layers as u64 * MERGE;
     for (n_prompt, layers) in [(SHORT, layers), (LONG, layers + merges)] {
-        let counts = counts_of_tokens(config.clone(), dtype, n_prompt, N_TOKENS);
-        let expected = layers + EMBED + HEAD + ARGMAX;
-        // the last call has no step to run ahead of it
-        for (step, pair) in counts[..N_TOKENS - 1].windows(2).enumerate() {
-            let dispatches = pair[1].dispatches - pair[0].dispatches;
-            assert_eq!(
-                dispatches, expected,
-                "{dtype}, step {step} after {n_prompt} tokens: a fusion was lost"
-            );
-        }
+        check_dispatches_after(n_prompt, config, dtype, layers);
+    }
+}
+
+/// The same after a prompt of so many tokens, given what its layers do there.
+fn check_dispatches_after(n_prompt: usize, config: &Config, dtype: DType, layers: u64) {
+    const N_TOKENS: usize = 5;
+    let counts = counts_of_tokens(config.clone(), dtype, n_prompt, N_TOKENS);
+    let expected = layers + EMBED + HEAD + ARGMAX;
+    // the last call has no step to run ahead of it
+    for (step, pair) in counts[..N_TOKENS - 1].windows(2).enumerate() {
+        let dispatches = pair[1].dispatches - pair[0].dispatches;
+        assert_eq!(
+            dispatches, expected,
+            "{dtype}, step {step} after {n_prompt} tokens: a fusion was lost"
+        );
     }
 }
 
@@ -137,6 +153,10 @@ fn large_quantised_matrices_take_a_dispatch_more_each() {
     check_dispatches(&large(true), DType::Q8, A_LAYER + 2 * TO_BYTES);
     check_dispatches(&large(true), DType::Q4, A_LAYER + 2 * TO_BYTES);
     check_dispatches(&large(false), DType::Q4, A_LAYER + TO_BYTES);
+    // q, k and v with the norm in the dispatch that makes bytes; so many heads fill some adapters without a split of the context
+    for dtype in [DType::Q8, DType::Q4] {
+        check_dispatches_after(SHORT, &many_heads(), dtype, A_LAYER + TO_BYTES);
+    }
     // the head, which has its norm in that dispatch too, stays at two
     let mut config = small();
     config.vocab_size = quantize::ENOUGH / config.d_model;
@@ -170,6 +190,7 @@ fn nothing_is_allocated_or_compiled_after_the_first_token() {
     check_nothing_is_made(&small(), DType::F32, [20, 70]);
     check_nothing_is_made(&small(), DType::Q4, [20, 70]);
     check_nothing_is_made(&large(true), DType::Q4, [5, 5]);
+    check_nothing_is_made(&many_heads(), DType::Q4, [5, 5]);
 }
 
 #[test]
