@@ -77,6 +77,7 @@ const FILES: &[(&str, &str)] = files![
     "topk",
     "shared/best_subgroup",
     "shared/best_workgroup",
+    "shared/byte_scale",
     "shared/bytes_apart",
     "shared/bytes_joined",
     "shared/choice",

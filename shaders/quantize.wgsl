@@ -26,6 +26,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_
     }
     workgroupBarrier(); // all sums are in place
     if is_inside && slot % 8u == 0u {
-        _ = put_scales(slot, i);
+        put_scales(slot, i);
     }
 }

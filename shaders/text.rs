@@ -64,8 +64,8 @@ impl Variant {
             ],
             Self::ExpertsGateUpDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "bytes_apart", "dot_rows", "slots"],
             Self::ExpertsDownDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "slots"],
-            Self::NormQuantize { reduce } => vec![sum(reduce), "to_bytes"],
-            Self::Quantize => vec!["to_bytes"],
+            Self::NormQuantize { reduce } => vec![sum(reduce), "byte_scale"],
+            Self::Quantize => vec!["byte_scale", "to_bytes"],
             Self::NormToF16 { reduce } => vec![sum(reduce), "f16_rows"],
             Self::ToF16 | Self::SiluMulToF16 => vec!["f16_rows"],
             Self::Matmul { weights, grouped } => vec![weight(weights), rows(grouped)],
@@ -74,7 +74,7 @@ impl Variant {
                 vec![kv_part(kv), "row", "kv_index"]
             }
             Self::AttentionShort { kv, subgroup, .. } => vec![kv_part(kv), "row", "kv_index", team(subgroup)],
-            Self::GateUpBytes { weights, subgroup } => vec![dot(weights), team(subgroup), "slots", "to_bytes"],
+            Self::GateUpBytes { weights, subgroup } => vec![dot(weights), team(subgroup), "slots", "byte_scale", "to_bytes"],
             Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => {
                 vec!["kv_f16", "row", "kv_index", CoopTile::M16F16.part()]
             }
@@ -95,7 +95,7 @@ impl Variant {
             Self::RmsNorm { reduce } | Self::NormToF16 { reduce } => {
                 vec![("WORKGROUP", reduce.workgroup), ("N_SUMS", 1)]
             }
-            Self::NormQuantize { reduce } => vec![("WORKGROUP", reduce.workgroup), ("N_SUMS", 1), ("N_SLOTS", 4 * reduce.workgroup)],
+            Self::NormQuantize { reduce } => vec![("WORKGROUP", reduce.workgroup), ("N_SUMS", 1)],
             Self::Quantize => vec![("WORKGROUP", QUANTIZE_WORKGROUP), ("N_SLOTS", QUANTIZE_WORKGROUP)],
             Self::ToF16 | Self::SiluMulToF16 => vec![("WORKGROUP", 256)],
             Self::Argmax { reduce } => vec![("WORKGROUP", reduce.workgroup)],

@@ -5,13 +5,9 @@
 //
 // An invocation has four activations of a block, so that neighbours read and write neighbours; the eight that have a block tell each
 // other of theirs in three steps, with a workgroupBarrier() between them, for which they have the same slots of workgroup memory in
-// turn: put_largest, put_word, put_scales. Vectors of four are numbered along x.
+// turn: put_largest, put_word, put_scales. Vectors of four are numbered along x. Needs shared/byte_scale.wgsl.
 //
 // The kernel binds `bytes`, [n_blocks, 8], and `block_scales`, [n_blocks]. Header: N_SLOTS, a multiple of 8.
-
-const HIGHEST: f32 = 127.0;
-// Below, the inverse of d may overflow: such a block counts as zero.
-const SMALLEST: f32 = 1e-30;
 
 var<workgroup> sh_largest: array<f32, N_SLOTS>;
 var<workgroup> sh_sums: array<i32, N_SLOTS>;
@@ -31,24 +27,17 @@ fn largest_of_block(slot: u32) -> f32 {
 }
 
 fn put_word(slot: u32, i: u32, values: vec4<f32>) {
-    let largest = largest_of_block(slot);
-    var inverse = 0.0;
-    if largest >= SMALLEST {
-        inverse = HIGHEST / largest;
-    }
-    let q = vec4<i32>(round(values * inverse));
+    let q = vec4<i32>(round(values * inverse_of(largest_of_block(slot))));
     bytes[i] = pack4xI8(q);
     sh_sums[slot] = q.x + q.y + q.z + q.w;
 }
 
-// For the first vector of a block. Gives what it has written.
-fn put_scales(slot: u32, i: u32) -> vec2<f32> {
+// For the first vector of a block.
+fn put_scales(slot: u32, i: u32) {
     var sum = 0;
     for (var k = 0u; k < 8u; k++) {
         sum += sh_sums[slot + k];
     }
     let d = largest_of_block(slot) / HIGHEST;
-    let scales = vec2<f32>(d, d * f32(sum));
-    block_scales[i / 8u] = scales;
-    return scales;
+    block_scales[i / 8u] = vec2<f32>(d, d * f32(sum));
 }

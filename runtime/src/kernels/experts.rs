@@ -85,7 +85,7 @@ impl Experts {
     #[must_use]
     pub fn leaves_bytes(&self, experts: &Matrix) -> bool {
         let to_bytes = self.dot.as_ref().and_then(|dot| dot.to_bytes.as_ref());
-        to_bytes.is_some() && experts.dtype().is_quantised()
+        to_bytes.is_some() && experts.dtype().is_quantised() && experts.cols() <= GateUpBytes::MOST_COLUMNS
     }
 
     /// One token's norm, gate, up and SwiGLU into `hidden`, in bytes; `g.out` is left alone.

@@ -76,7 +76,8 @@ impl StepGateUp {
     /// Whether the result can come in bytes.
     #[must_use]
     pub fn leaves_bytes(&self, weights: &Matrix) -> bool {
-        self.dot(weights).is_some_and(|dot| dot.to_bytes.is_some())
+        let narrow = weights.cols() <= GateUpBytes::MOST_COLUMNS;
+        narrow && self.dot(weights).is_some_and(|dot| dot.to_bytes.is_some())
     }
 
     /// Computes the result from the residual stream `x` into `hidden`, in bytes; `out` is left alone.

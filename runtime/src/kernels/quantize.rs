@@ -128,8 +128,8 @@ pub const fn pays(caps: &Caps, dtype: DType) -> bool {
 /// feed-forward (68 million and more) and the output product of 72B (67 million).
 pub const ENOUGH: usize = 32 << 20;
 
-/// The same for the matrix of queries, keys and values: above that of 7B and 57B-A14B (16.5 million elements), below that of 72B (84).
-pub const ENOUGH_QKV: usize = 32 << 20;
+/// The same for the matrix of queries, keys and values: below that of 7B and 57B-A14B (16.5 million elements), above that of 1.5B (3.1).
+pub const ENOUGH_QKV: usize = 15 << 20;
 
 /// Whether these weights are of a type and a size for integer dot products: the rule for all dense products of one token but
 /// [`is_qkv_for_bytes`], on adapters where such products pay. Experts, of which a token reads many together, follow [`pays`] alone.
