@@ -81,6 +81,9 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(shape(None).case().quick(i < 3));
             cases.push(shape(Some(MIXES[i % MIXES.len()])).case().over(&[Axis::Subgroup]).quick(i < 3));
         }
+        // enough workgroups to tell 32 outputs to each from 31 or 33
+        let wide = Shape::new(Some(MIXES[0]), dtype, [1088, 64]);
+        cases.push(wide.case().over(&[Axis::Subgroup]).quick(dtype == DType::Q4));
         // three experts to a small binding
         let split = Shape::new(Some(MIXES[0]), dtype, [64, 256 / dtype.element_bytes(2)]);
         cases.push(split.case().quick(true));

@@ -20,8 +20,8 @@ use crate::{
     fill::Fill,
 };
 
-/// Around the 1024 and 4096 columns of a step and a round, and the models' widths.
-const COLS: [usize; 12] = [3584, 32, 4128, 8192, 8224, 64, 2048, 1056, 8160, 896, 4096, 12_320];
+/// Around the 8192 columns of a round and twice that, and the models' widths.
+const COLS: [usize; 13] = [3584, 32, 4128, 8192, 8224, 64, 2048, 1056, 8160, 896, 4096, 12_320, 16_416];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
