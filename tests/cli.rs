@@ -269,9 +269,14 @@ fn ctrl_c_ends_an_answer() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_a_load() {
-    let mut child = command(&["run", STORY, "--raw", "-n", "2000"]).spawn().expect("the binary starts");
+    // The adapter is named just before the load, which takes a while even where the model is tiny: kernels are compiled, and none comes
+    // from a cache of the driver's or our own.
+    let mut child = command(&["run", STORY, "--raw", "-n", "2000"])
+        .env("MESA_SHADER_CACHE_DISABLE", "true")
+        .env("QWGPU_PIPELINE_CACHE", "0")
+        .spawn()
+        .expect("the binary starts");
     let mut stderr = child.stderr.take().expect("a pipe");
-    // The adapter is named just before the load, which takes a while even where the model is tiny: kernels are compiled.
     let mut byte = [0];
     while byte != *b"\n" {
         stderr.read_exact(&mut byte).expect("a line on standard error");
