@@ -9,7 +9,7 @@
 //! `[n_tokens, n_experts + 1]`, chosen u32 `[n_tokens, k]`, factors `[n_tokens, k + 1]`, usage u32 `[n_layers, n_experts]`. At most
 //! [`MAX_EXPERTS`] experts, and k at most n_experts.
 //!
-//! Few tokens go to [`super::router_decode`], in which every row of the matrix has a workgroup; with more of them eight share each row
+//! Few tokens go to `router_decode`, in which every row of the matrix has a workgroup; with more of them eight share each row
 //! that is read.
 
 use qwgpu_shaders::Variant;
