@@ -11,7 +11,8 @@ use super::{
     attention_merge::AttentionMerge,
     attention_prefill::{self, AttentionPrefill},
     attention_prefill_coop::{self, AttentionPrefillCoop},
-    attention_short::{self, AttentionShort},
+    attention_short::AttentionShort,
+    has_teams,
     rope::{KvLayer, Paging},
 };
 use crate::{Elem, Gpu, Pass, Result, Tensor};
@@ -112,7 +113,7 @@ impl Attention {
             Some(coop) => Decode::Coop(coop),
             None => Decode::Portable(AttentionDecode::new(gpu, kv, head_dim, group_size)?),
         };
-        let short = attention_short::has_teams(gpu.caps()).then(|| AttentionShort::new(gpu, kv, head_dim));
+        let short = has_teams(gpu.caps()).then(|| AttentionShort::new(gpu, kv, head_dim));
         Ok(Self {
             prefill,
             decode,

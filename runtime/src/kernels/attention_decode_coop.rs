@@ -3,7 +3,7 @@
 //!
 //! f16 queries (each head's times a power of two), keys, exponentials and values; f32 scores, sums and outputs.
 
-use qwgpu_shaders::{CoopTile, Variant};
+use qwgpu_shaders::Variant;
 
 use super::{Handle, attention::Query, attention_decode, matmul_coop};
 use crate::{Caps, Elem, Gpu, Pass, Result, Tensor};
@@ -21,9 +21,7 @@ const WORKGROUP_MEMORY: u32 = 47 << 10;
 /// The size of a subgroup on an adapter that can run it.
 #[must_use]
 pub fn subgroup(caps: &Caps) -> Option<u32> {
-    let grid = *matmul_coop::grids(caps).first()?;
-    let fits = N_SUBGROUPS * grid.subgroup <= caps.max_invocations && WORKGROUP_MEMORY <= caps.workgroup_memory;
-    (fits && grid.tile == CoopTile::M16F16).then_some(grid.subgroup)
+    matmul_coop::subgroup_of(caps, N_SUBGROUPS, WORKGROUP_MEMORY)
 }
 
 /// The compiled kernel.

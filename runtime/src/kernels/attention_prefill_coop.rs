@@ -4,7 +4,7 @@
 //! f16 queries (each row times a power of two), keys, exponentials and values; f32 scores, sums and outputs. 64 / group_size tokens
 //! a workgroup.
 
-use qwgpu_shaders::{CoopTile, Variant};
+use qwgpu_shaders::Variant;
 
 use super::{Handle, attention::Query, attention_prefill, matmul_coop};
 use crate::{Caps, Elem, Gpu, Pass, Result, Tensor};
@@ -22,9 +22,7 @@ const WORKGROUP_MEMORY: u32 = 46 << 10;
 /// The size of a subgroup on an adapter that can run it.
 #[must_use]
 pub fn subgroup(caps: &Caps) -> Option<u32> {
-    let grid = *matmul_coop::grids(caps).first()?;
-    let fits = N_SUBGROUPS * grid.subgroup <= caps.max_invocations && WORKGROUP_MEMORY <= caps.workgroup_memory;
-    (fits && grid.tile == CoopTile::M16F16).then_some(grid.subgroup)
+    matmul_coop::subgroup_of(caps, N_SUBGROUPS, WORKGROUP_MEMORY)
 }
 
 /// The compiled kernel.

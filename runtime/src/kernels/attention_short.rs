@@ -5,21 +5,12 @@
 
 use qwgpu_shaders::Variant;
 
-use super::{Handle, attention::Query, kv_format};
-use crate::{Caps, Elem, Gpu, Pass, Result, Tensor, pipeline::Access};
+use super::{Handle, attention::Query, has_teams, kv_format};
+use crate::{Elem, Gpu, Pass, Result, Tensor, pipeline::Access};
 
 pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
 
 params! { n_kv_heads: u32, group: u32, blocks_per_slot: u32, window: u32, scale: f32 }
-
-/// Lanes of the widest team, one for each four dimensions of head_dim 128.
-const WIDEST_TEAM: u32 = 32;
-
-/// Whether an adapter's subgroups hold a team, and their size is known beforehand.
-#[must_use]
-pub const fn has_teams(caps: &Caps) -> bool {
-    caps.subgroup && caps.subgroup_min == caps.subgroup_max && caps.subgroup_min >= WIDEST_TEAM
-}
 
 /// The compiled kernel.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! The kernels of a mixture of experts together, and the choice between their forms.
 
 use super::{
-    attention_short::has_teams,
     combine_experts::CombineExperts,
     experts_down::{Down, ExpertsDown},
     experts_down_dot::ExpertsDownDot,
@@ -9,6 +8,7 @@ use super::{
     experts_gate_up_dot::ExpertsGateUpDot,
     gate_up_bytes::GateUpBytes,
     group_experts::GroupExperts,
+    has_teams,
     matmul_experts::MatmulExperts,
     norm_quantize::NormQuantize,
     quantize::{Bytes, Quantize, pays},

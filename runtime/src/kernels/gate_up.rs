@@ -2,9 +2,9 @@
 //! quantised matrices [`super::norm_quantize`] and [`super::gate_up_dot`], or [`super::gate_up_bytes`] if the product behind takes bytes.
 
 use super::{
-    attention_short::has_teams,
     gate_up_bytes::GateUpBytes,
     gate_up_dot::GateUpDot,
+    has_teams,
     norm_gate_up::NormGateUp,
     norm_quantize::NormQuantize,
     quantize::{self, Bytes},

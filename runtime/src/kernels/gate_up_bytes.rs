@@ -6,7 +6,7 @@
 
 use qwgpu_shaders::Variant;
 
-use super::{Handle, PerDType, attention_short::has_teams, experts_gate_up::GateUp, fold, quantize::Bytes, weights_format};
+use super::{Handle, PerDType, experts_gate_up::GateUp, fold, has_teams, quantize::Bytes, weights_format};
 use crate::{BLOCK, DType, Gpu, Matrix, Pass, Result, matrix::Part, pipeline::Access};
 
 pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];

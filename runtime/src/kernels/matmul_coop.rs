@@ -40,6 +40,13 @@ pub fn grids(caps: &Caps) -> Vec<CoopGrid> {
     grids.into_iter().filter(fits).collect()
 }
 
+/// The size of a subgroup on an adapter with matrices of [`CoopTile::M16F16`] that can run workgroups of so many subgroups and bytes.
+pub(crate) fn subgroup_of(caps: &Caps, n_subgroups: u32, workgroup_memory: u32) -> Option<u32> {
+    let grid = *grids(caps).first()?;
+    let fits = n_subgroups * grid.subgroup <= caps.max_invocations && workgroup_memory <= caps.workgroup_memory;
+    (fits && grid.tile == CoopTile::M16F16).then_some(grid.subgroup)
+}
+
 /// The kernel compiled for the weight types of a model, in every grid that the adapter can run.
 #[derive(Debug)]
 pub(crate) struct MatmulCoop {

@@ -148,6 +148,15 @@ pub(crate) const fn reduce(caps: &Caps, workgroup: u32) -> Reduce {
     }
 }
 
+/// Lanes of the widest team, one for each four dimensions of head_dim 128, or for each share of a row of bytes.
+const WIDEST_TEAM: u32 = 32;
+
+/// Whether an adapter's subgroups hold a team (shaders/shared/team_subgroup.wgsl), and their size is known beforehand.
+#[must_use]
+pub const fn has_teams(caps: &Caps) -> bool {
+    caps.subgroup && caps.subgroup_min == caps.subgroup_max && caps.subgroup_min >= WIDEST_TEAM
+}
+
 /// The shader's name for a cache of this element type.
 ///
 /// # Panics

@@ -1,6 +1,6 @@
 //! Attention of one token over a context that is not split.
 
-use qwgpu_runtime::{Gpu, kernels::attention_short::has_teams};
+use qwgpu_runtime::{Gpu, kernels::has_teams};
 
 use super::{BenchCase, attention_decode::steps};
 

@@ -3,8 +3,8 @@
 use qwgpu_runtime::{
     DType, Gpu, Pass,
     kernels::{
-        attention_short::has_teams,
         gate_up_bytes::GateUpBytes,
+        has_teams,
         quantize::{Bytes, Quantize},
     },
 };
