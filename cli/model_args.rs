@@ -115,10 +115,11 @@ impl ModelArgs {
     /// # Errors
     /// Whatever keeps the model from running; [`Interrupted`] after Ctrl-C.
     pub(crate) fn load(&self, checkpoint: &Checkpoint, ctx: Option<usize>) -> Result<Loaded> {
+        // Before the adapter is named: whoever reads its name and presses Ctrl-C hears what was stopped.
+        let guard = Guard::new();
         let gpu = self.gpu()?;
         let started = Instant::now();
         let bar = loading_bar();
-        let guard = Guard::new();
         let loaded = Model::load(&gpu, checkpoint, &self.options(ctx), &mut |done, total| {
             bar.set_length(total);
             bar.set_position(done);
