@@ -36,19 +36,19 @@ fn main(inv: Invocation) {
         sh_factors[slot] = factors[min(slot, params.k)];
     }
     workgroupBarrier(); // every slot is in place
-    var sums: array<f32, N_ROWS>;
-    var slot = inv.index / params.groups;
-    var g = inv.index % params.groups;
-    let slot_step = WORKGROUP / params.groups;
-    let g_step = WORKGROUP % params.groups;
-    for (var i = inv.index; i < params.n_slots * params.groups; i += WORKGROUP) {
+    var sums: array<f32, ROWS_EACH>;
+    var slot = first_group(inv) / params.groups;
+    var g = first_group(inv) % params.groups;
+    let slot_step = GROUP_STEP / params.groups;
+    let g_step = GROUP_STEP % params.groups;
+    for (var i = first_group(inv); i < params.n_slots * params.groups; i += GROUP_STEP) {
         let expert = sh_experts[slot];
         if expert != ELSEWHERE {
             let lo = sh_factors[slot] * hidden[2u * i];
             let hi = sh_factors[slot] * hidden[2u * i + 1u];
-            for (var r = 0u; r < N_ROWS; r++) {
+            for (var r = 0u; r < ROWS_EACH; r++) {
                 // past the last row the last one is read again; its sums are not written
-                let row = expert * params.n_rows + min(row0 + r, params.n_rows - 1u);
+                let row = expert * params.n_rows + min(row0 + row_of(r, inv), params.n_rows - 1u);
                 sums[r] += dot8(levels8(row * params.groups + g), lo, hi);
             }
         }
@@ -59,12 +59,13 @@ fn main(inv: Invocation) {
             slot += 1u;
         }
     }
-    for (var r = 0u; r < N_ROWS; r++) {
-        put_partial(r, sums[r], inv);
+    for (var r = 0u; r < ROWS_EACH; r++) {
+        put_partial(row_of(r, inv), sums[r], inv);
     }
     workgroupBarrier(); // every share of every sum is in place
-    let row = row0 + inv.index;
-    if inv.index < N_ROWS && row < params.n_rows {
-        out[row] += sum_partials(inv.index, inv);
+    for (var r = inv.index; r < N_ROWS; r += WORKGROUP) {
+        if row0 + r < params.n_rows {
+            out[row0 + r] += sum_partials(r, inv);
+        }
     }
 }

@@ -1,7 +1,7 @@
 // The first half of one token's experts: out[slot] = silu(gate_e norm(x)) * (up_e norm(x)) of the expert e of each slot.
 //
 // The grid has the slots in z; in x and y a workgroup owns N_ROWS / 2 neighbouring rows of its expert's gate and the same of up, d_ff
-// rows further on. Header: WORKGROUP, N_ROWS (2 or 4).
+// rows further on. Header: WORKGROUP, N_ROWS (even).
 
 struct Params {
     groups: u32,       // columns / 8
@@ -41,10 +41,12 @@ fn main(inv: Invocation) {
     expert_row = expert * 2u * params.d_ff;
     put_products(unit, params.groups, inv);
     workgroupBarrier(); // every share of every sum is in place
-    let o = unit * N_OUT + inv.index;
-    if inv.index < N_OUT && o < params.d_ff {
-        let y = two_products(inv.index, N_OUT + inv.index, params.inv_d, params.eps, inv);
-        // e^80 is finite in f32 and makes silu vanish all the same
-        out[slot * params.d_ff + o] = y.x / (1.0 + exp(min(-y.x, 80.0))) * y.y;
+    for (var i = inv.index; i < N_OUT; i += WORKGROUP) {
+        let o = unit * N_OUT + i;
+        if o < params.d_ff {
+            let y = two_products(i, N_OUT + i, params.inv_d, params.eps, inv);
+            // e^80 is finite in f32 and makes silu vanish all the same
+            out[slot * params.d_ff + o] = y.x / (1.0 + exp(min(-y.x, 80.0))) * y.y;
+        }
     }
 }

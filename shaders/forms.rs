@@ -70,6 +70,45 @@ impl Reduce {
     }
 }
 
+/// Rows to an invocation under [`Split::Rows`]: what is read of x serves all.
+pub const ROWS_EACH: u32 = 4;
+
+/// How a workgroup shares out its rows of a matrix, in products with few vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// An invocation has some columns of every row, and the workgroup adds up.
+    Columns(Reduce),
+    /// An invocation has [`ROWS_EACH`] rows, and all their columns: for CPU drivers.
+    Rows,
+}
+
+impl Split {
+    /// Invocations of a workgroup that has so many rows.
+    #[must_use]
+    pub const fn workgroup(self, rows: u32) -> u32 {
+        match self {
+            Self::Columns(reduce) => reduce.workgroup,
+            Self::Rows => rows / ROWS_EACH,
+        }
+    }
+
+    /// Whether sums take subgroup operations.
+    #[must_use]
+    pub const fn needs_subgroups(self) -> bool {
+        matches!(self, Self::Columns(Reduce { subgroup: true, .. }))
+    }
+
+    /// Every way for a share of [`STEP_SHARES`].
+    #[must_use]
+    pub fn of_share((workgroup, rows): (u32, u32)) -> Vec<Self> {
+        if workgroup < rows {
+            vec![Self::Rows]
+        } else {
+            Reduce::both(workgroup).map(Self::Columns).to_vec()
+        }
+    }
+}
+
 /// How the subgroups of a workgroup share out a tile of cooperative matrices: `side` by `side` of them, 2 by 2 matrices each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CoopGrid {
@@ -162,15 +201,18 @@ pub const KV_BLOCK: u32 = 64;
 /// Token counts that the mat-vec is compiled for; a batch takes the next larger one.
 pub const MATVEC_TOKENS: [u32; 4] = [1, 2, 4, 8];
 
+/// Those that it is compiled for under [`Split::Rows`]: sums of more tokens leave the registers, and cost more than what they save.
+pub const MATVEC_TOKENS_BY_ROWS: [u32; 2] = [1, 2];
+
 /// Invocations of a workgroup that the mat-vec is compiled for; an adapter uses one of them.
 pub const MATVEC_WORKGROUPS: [u32; 2] = [32, 64];
 
 /// Invocations of a workgroup and rows of the matrix that it owns, in products with one token. More invocations to a row keep more loads
-/// under way, and few rows make many workgroups of a small matrix; a CPU driver has one workgroup a core, and wants few invocations with
-/// many rows. Kernels that join two rows take no single one.
+/// under way, and few rows make many workgroups of a small matrix. More rows than invocations mean [`Split::Rows`]. Kernels that join two
+/// rows take no single one.
 pub const STEP_SHARES: [(u32, u32); 11] = [
     (32, 4),
-    (32, 8),
+    (8, 32),
     (64, 1),
     (64, 2),
     (64, 4),

@@ -15,9 +15,9 @@ mod variant;
 use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use forms::{
-    CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_DOT_ROWS, MATVEC_DOT_WORKGROUPS, MATVEC_TOKENS, MATVEC_WORKGROUPS, MAX_EXPERTS, MAX_GROUP,
-    MAX_SLOTS, MAX_SPLITS, PAIRS_DOT_ROWS, Peak, QKV_DOT_ROWS, QUANTIZE_WORKGROUP, Reduce, SCALES_BINDING, STEP_SHARES, Weights,
-    matvec_rows,
+    CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_DOT_ROWS, MATVEC_DOT_WORKGROUPS, MATVEC_TOKENS, MATVEC_TOKENS_BY_ROWS, MATVEC_WORKGROUPS,
+    MAX_EXPERTS, MAX_GROUP, MAX_SLOTS, MAX_SPLITS, PAIRS_DOT_ROWS, Peak, QKV_DOT_ROWS, QUANTIZE_WORKGROUP, ROWS_EACH, Reduce,
+    SCALES_BINDING, STEP_SHARES, Split, Weights, matvec_rows,
 };
 pub use probe::{CoopTile, Probe};
 pub use variant::Variant;
@@ -77,6 +77,8 @@ const FILES: &[(&str, &str)] = files![
     "topk",
     "shared/best_subgroup",
     "shared/best_workgroup",
+    "shared/by_columns",
+    "shared/by_rows",
     "shared/byte_scale",
     "shared/bytes_apart",
     "shared/bytes_joined",

@@ -1,12 +1,12 @@
 // Matrix times a few vectors: out[t, first_out + r] (+)= sum_k weights[r, k] * x[t, k] (+ bias[first_out + r]).
 //
-// For 1 to N_TOKENS rows of x, as in decode: bound by reading the weights once. One workgroup owns N_ROWS rows of the matrix for all
-// tokens; each invocation strides over the rows in steps of eight elements, and one reduction ends it.
+// For few rows of x, as in decode: bound by reading the weights once. One workgroup owns N_ROWS rows of the matrix for N_TOKENS tokens,
+// and shares them out by columns or by rows; its invocations take eight elements at a time. The grid has tiles of tokens in z.
 //
-// Header: WORKGROUP, N_ROWS, N_TOKENS, N_SUMS = N_ROWS * N_TOKENS <= WORKGROUP.
+// Header: WORKGROUP, N_ROWS, N_TOKENS, N_SUMS = N_ROWS * N_TOKENS.
 
 struct Params {
-    n_tokens: u32,  // 1 to N_TOKENS
+    n_tokens: u32,
     groups: u32,    // columns / 8
     n_rows: u32,    // rows of this part of the matrix
     first_out: u32, // where its first row goes in a row of out
@@ -30,34 +30,37 @@ fn main(inv: Invocation) {
     if row0 >= params.n_rows {
         return; // the whole workgroup leaves: it lies beyond the last row
     }
-    var sums: array<f32, N_SUMS>;
-    for (var g = inv.index; g < params.groups; g += WORKGROUP) {
-        for (var r = 0u; r < N_ROWS; r++) {
+    let token0 = inv.group.z * N_TOKENS;
+    var sums: array<f32, ROWS_EACH * N_TOKENS>;
+    for (var g = first_group(inv); g < params.groups; g += GROUP_STEP) {
+        for (var r = 0u; r < ROWS_EACH; r++) {
             // past the last row the last one is read again; its sums are not written
-            let row = min(row0 + r, params.n_rows - 1u);
+            let row = min(row0 + row_of(r, inv), params.n_rows - 1u);
             let w = levels8(row * params.groups + g);
             for (var t = 0u; t < N_TOKENS; t++) {
-                let xi = (min(t, params.n_tokens - 1u) * params.groups + g) * 2u;
+                let xi = (min(token0 + t, params.n_tokens - 1u) * params.groups + g) * 2u;
                 sums[r * N_TOKENS + t] += dot8(w, x[xi], x[xi + 1u]);
             }
         }
     }
-    for (var s = 0u; s < N_SUMS; s++) {
-        put_partial(s, sums[s], inv);
+    for (var s = 0u; s < ROWS_EACH * N_TOKENS; s++) {
+        put_partial(row_of(s / N_TOKENS, inv) * N_TOKENS + s % N_TOKENS, sums[s], inv);
     }
     workgroupBarrier(); // every share of every sum is in place
-    let r = inv.index / N_TOKENS;
-    let t = inv.index % N_TOKENS;
-    if inv.index < N_SUMS && row0 + r < params.n_rows && t < params.n_tokens {
-        var y = sum_partials(inv.index, inv);
-        let column = params.first_out + row0 + r;
-        let o = t * params.out_stride + column;
-        if (params.flags & ADD_BIAS) != 0u {
-            y += bias[column];
+    for (var s = inv.index; s < N_SUMS; s += WORKGROUP) {
+        let r = s / N_TOKENS;
+        let t = token0 + s % N_TOKENS;
+        if row0 + r < params.n_rows && t < params.n_tokens {
+            var y = sum_partials(s, inv);
+            let column = params.first_out + row0 + r;
+            let o = t * params.out_stride + column;
+            if (params.flags & ADD_BIAS) != 0u {
+                y += bias[column];
+            }
+            if (params.flags & ACCUMULATE) != 0u {
+                y += out[o];
+            }
+            out[o] = y;
         }
-        if (params.flags & ACCUMULATE) != 0u {
-            y += out[o];
-        }
-        out[o] = y;
     }
 }

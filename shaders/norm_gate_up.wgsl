@@ -1,7 +1,7 @@
 // The first half of one token's feed-forward: out = silu(gate norm(x)) * (up norm(x)), silu(y) = y / (1 + e^-y).
 //
 // gate and up are stacked, so a workgroup owns N_ROWS / 2 neighbouring rows of gate and the same of up, d_ff rows further on.
-// Header: WORKGROUP, N_ROWS (2, 4 or 8).
+// Header: WORKGROUP, N_ROWS (even).
 
 struct Params {
     groups: u32, // columns / 8
@@ -30,10 +30,12 @@ fn main(inv: Invocation) {
     }
     put_products(unit, params.groups, inv);
     workgroupBarrier(); // every share of every sum is in place
-    let o = unit * N_OUT + inv.index;
-    if inv.index < N_OUT && o < params.d_ff {
-        let y = two_products(inv.index, N_OUT + inv.index, params.inv_d, params.eps, inv);
-        // e^80 is finite in f32 and makes silu vanish all the same
-        out[o] = y.x / (1.0 + exp(min(-y.x, 80.0))) * y.y;
+    for (var i = inv.index; i < N_OUT; i += WORKGROUP) {
+        let o = unit * N_OUT + i;
+        if o < params.d_ff {
+            let y = two_products(i, N_OUT + i, params.inv_d, params.eps, inv);
+            // e^80 is finite in f32 and makes silu vanish all the same
+            out[o] = y.x / (1.0 + exp(min(-y.x, 80.0))) * y.y;
+        }
     }
 }

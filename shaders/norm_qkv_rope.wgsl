@@ -1,7 +1,7 @@
 // One token's queries, keys and values: RMS norm, product with the stacked matrix, and what shared/qkv_rope.wgsl has: bias, rotation of q
 // and k, and the write of k and v into the cache. Twin of qkv_rope_dot.wgsl, but for the norm.
 //
-// Header: WORKGROUP, N_ROWS (2, 4 or 8), HEAD_DIM, KV_BLOCK.
+// Header: WORKGROUP, N_ROWS (even), HEAD_DIM, KV_BLOCK.
 
 struct Params {
     groups: u32,     // columns / 8
@@ -27,11 +27,11 @@ fn main(inv: Invocation) {
     if unit >= params.n_units {
         return; // the whole workgroup leaves
     }
-    let r = inv.index;
-    let end = ending(unit, r);
+    var end = ending(unit, inv.index);
     put_products(unit, params.groups, inv);
     workgroupBarrier(); // every share of every sum is in place
-    if r < N_ROWS {
+    for (var r = inv.index; r < N_ROWS; r += WORKGROUP) {
         put_row(unit, r, two_products(r, partner_of(r), params.inv_d, params.eps, inv), end);
+        end = ending(unit, r + WORKGROUP);
     }
 }

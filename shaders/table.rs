@@ -42,19 +42,16 @@ impl Variant {
                 for workgroup in MATVEC_WORKGROUPS {
                     let matvec = |reduce| Self::Matvec {
                         weights,
-                        reduce,
+                        split: Split::Columns(reduce),
                         n_tokens,
                         rows: matvec_rows(n_tokens),
                     };
                     all.extend(Reduce::both(workgroup).map(matvec));
                 }
             }
-            for (workgroup, rows) in STEP_SHARES {
-                all.extend(
-                    Reduce::both(workgroup)
-                        .into_iter()
-                        .flat_map(|reduce| Self::of_a_step(weights, reduce, rows)),
-                );
+            for share in STEP_SHARES {
+                let of_a_step = |split| Self::of_a_step(weights, split, share.1);
+                all.extend(Split::of_share(share).into_iter().flat_map(of_a_step));
             }
         }
         // the mat-vec of a step is among those of any token count once
@@ -116,25 +113,27 @@ impl Variant {
     }
 
     /// The products of a one-token step in one form.
-    fn of_a_step(weights: Weights, reduce: Reduce, rows: u32) -> Vec<Self> {
-        let matvec = Self::Matvec {
+    fn of_a_step(weights: Weights, split: Split, rows: u32) -> Vec<Self> {
+        let tokens = if split == Split::Rows { &MATVEC_TOKENS_BY_ROWS[..] } else { &[1] };
+        let matvec = |&n_tokens| Self::Matvec {
             weights,
-            reduce,
-            n_tokens: 1,
+            split,
+            n_tokens,
             rows,
         };
-        let mut all = vec![matvec, Self::ExpertsDown { weights, reduce, rows }];
+        let mut all: Vec<Self> = tokens.iter().map(matvec).collect();
+        all.push(Self::ExpertsDown { weights, split, rows });
         if rows == 1 {
             return all; // there is no pair in one row
         }
-        all.push(Self::NormGateUp { weights, reduce, rows });
-        all.push(Self::ExpertsGateUp { weights, reduce, rows });
+        all.push(Self::NormGateUp { weights, split, rows });
+        all.push(Self::ExpertsGateUp { weights, split, rows });
         // f16 is unpacked by hand only where there is no f16 for the cache either
         let possible = |kv: &Kv| !matches!((weights, kv), (Weights::F16Packed, Kv::F16));
         for kv in Kv::ALL.into_iter().filter(possible) {
             all.extend(HEAD_DIMS.map(|head_dim| Self::NormQkvRope {
                 weights,
-                reduce,
+                split,
                 rows,
                 kv,
                 head_dim,

@@ -6,8 +6,18 @@ use crate::{forms::*, probe::CoopTile, variant::Variant};
 const ROUTER_TOKENS: u32 = 8;
 
 /// What `shared/norm_rows.wgsl` asks of the header.
-fn norm_rows(reduce: Reduce, rows: u32) -> Vec<(&'static str, u32)> {
-    vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows + 1)]
+fn norm_rows(split: Split, rows: u32) -> Vec<(&'static str, u32)> {
+    vec![("WORKGROUP", split.workgroup(rows)), ("N_ROWS", rows), ("N_SUMS", rows + 1)]
+}
+
+/// What both forms of experts_down ask of it.
+fn experts_down(workgroup: u32, rows: u32) -> Vec<(&'static str, u32)> {
+    vec![
+        ("WORKGROUP", workgroup),
+        ("N_ROWS", rows),
+        ("N_SUMS", rows),
+        ("MAX_SLOTS", MAX_SLOTS),
+    ]
 }
 
 impl Variant {
@@ -27,29 +37,30 @@ impl Variant {
             Kv::F16 => "kv_f16",
         };
         let sum = |reduce: Reduce| if reduce.subgroup { "reduce_subgroup" } else { "reduce_workgroup" };
+        let product = |weights, split, rest: &[&'static str]| {
+            let mut all = vec![weight(weights)];
+            match split {
+                Split::Columns(reduce) => all.extend([sum(reduce), "by_columns"]),
+                Split::Rows => all.push("by_rows"),
+            }
+            all.extend(rest);
+            all
+        };
         let team = |subgroup| if subgroup { "team_subgroup" } else { "team_workgroup" };
         let rows = |grouped| if grouped { "rows_grouped" } else { "rows_dense" };
         match *self {
             Self::Embed { weights } => vec![weight(weights), "row"],
             Self::EmbedStep { weights } => vec![weight(weights), "row", "place"],
             Self::RmsNorm { reduce } => vec![sum(reduce)],
-            Self::Matvec { weights, reduce, .. } => vec![weight(weights), sum(reduce)],
-            Self::NormQkvRope { weights, reduce, kv, .. } => {
-                vec![
-                    weight(weights),
-                    sum(reduce),
-                    "norm_rows",
-                    kv_part(kv),
-                    "place",
-                    "kv_index",
-                    "qkv_rope",
-                ]
+            Self::Matvec { weights, split, .. } => product(weights, split, &[]),
+            Self::NormQkvRope { weights, split, kv, .. } => {
+                product(weights, split, &["norm_rows", kv_part(kv), "place", "kv_index", "qkv_rope"])
             }
-            Self::NormGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows"],
+            Self::NormGateUp { weights, split, .. } => product(weights, split, &["norm_rows"]),
             Self::Router => vec!["order", "choice"],
             Self::RouterDecode { reduce } => vec![sum(reduce), "order", "choice"],
-            Self::ExpertsGateUp { weights, reduce, .. } => vec![weight(weights), sum(reduce), "norm_rows", "slots"],
-            Self::ExpertsDown { weights, reduce, .. } => vec![weight(weights), sum(reduce), "slots"],
+            Self::ExpertsGateUp { weights, split, .. } => product(weights, split, &["norm_rows", "slots"]),
+            Self::ExpertsDown { weights, split, .. } => product(weights, split, &["slots"]),
             Self::MatvecDot { weights, reduce, .. } => vec![dot(weights), sum(reduce)],
             Self::GateUpDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "bytes_apart", "dot_rows"],
             Self::QkvRopeDot { weights, reduce, kv, .. } => vec![
@@ -99,18 +110,14 @@ impl Variant {
             Self::Quantize => vec![("WORKGROUP", QUANTIZE_WORKGROUP), ("N_SLOTS", QUANTIZE_WORKGROUP)],
             Self::ToF16 | Self::SiluMulToF16 => vec![("WORKGROUP", 256)],
             Self::Argmax { reduce } => vec![("WORKGROUP", reduce.workgroup)],
-            Self::Matvec {
-                reduce, n_tokens, rows, ..
-            } => vec![
-                ("WORKGROUP", reduce.workgroup),
+            Self::Matvec { split, n_tokens, rows, .. } => vec![
+                ("WORKGROUP", split.workgroup(rows)),
                 ("N_ROWS", rows),
                 ("N_TOKENS", n_tokens),
                 ("N_SUMS", rows * n_tokens),
             ],
-            Self::NormQkvRope {
-                reduce, rows, head_dim, ..
-            } => {
-                let mut all = norm_rows(reduce, rows);
+            Self::NormQkvRope { split, rows, head_dim, .. } => {
+                let mut all = norm_rows(split, rows);
                 all.extend([("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)]);
                 all
             }
@@ -121,7 +128,7 @@ impl Variant {
                 ("GRID_N", grid.side),
                 ("ROWS_BINDING", 3),
             ],
-            Self::NormGateUp { reduce, rows, .. } | Self::ExpertsGateUp { reduce, rows, .. } => norm_rows(reduce, rows),
+            Self::NormGateUp { split, rows, .. } | Self::ExpertsGateUp { split, rows, .. } => norm_rows(split, rows),
             Self::Router => vec![("WORKGROUP", 256), ("MAX_EXPERTS", MAX_EXPERTS), ("TOKENS", ROUTER_TOKENS)],
             Self::RouterDecode { reduce } => vec![
                 ("WORKGROUP", reduce.workgroup),
@@ -129,12 +136,8 @@ impl Variant {
                 ("MAX_EXPERTS", MAX_EXPERTS),
                 ("TOKENS", 1),
             ],
-            Self::ExpertsDown { reduce, rows, .. } | Self::ExpertsDownDot { reduce, rows, .. } => vec![
-                ("WORKGROUP", reduce.workgroup),
-                ("N_ROWS", rows),
-                ("N_SUMS", rows),
-                ("MAX_SLOTS", MAX_SLOTS),
-            ],
+            Self::ExpertsDown { split, rows, .. } => experts_down(split.workgroup(rows), rows),
+            Self::ExpertsDownDot { reduce, rows, .. } => experts_down(reduce.workgroup, rows),
             Self::MatvecDot { reduce, rows, .. } | Self::GateUpDot { reduce, rows, .. } | Self::ExpertsGateUpDot { reduce, rows, .. } => {
                 vec![("WORKGROUP", reduce.workgroup), ("N_ROWS", rows), ("N_SUMS", rows)]
             }

@@ -1,6 +1,6 @@
 //! One kernel in one form, and what its text needs of the adapter.
 
-use crate::{Kv, Peak, Probe, Reduce, Weights, forms::CoopGrid};
+use crate::{Kv, Peak, Probe, Reduce, Split, Weights, forms::CoopGrid};
 
 /// One kernel in one form: all that decides its WGSL text. `Debug` gives the label that errors and profiles show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,8 +24,8 @@ pub enum Variant {
     Matvec {
         /// Storage of the matrix.
         weights: Weights,
-        /// How products are summed.
-        reduce: Reduce,
+        /// How a workgroup shares out its rows.
+        split: Split,
         /// One of [`MATVEC_TOKENS`](crate::MATVEC_TOKENS).
         n_tokens: u32,
         /// Rows of the matrix to a workgroup: [`matvec_rows`](crate::matvec_rows), or for one token those of [`STEP_SHARES`](crate::STEP_SHARES).
@@ -35,9 +35,9 @@ pub enum Variant {
     NormQkvRope {
         /// Storage of the matrix.
         weights: Weights,
-        /// How products are summed.
-        reduce: Reduce,
-        /// Rows of the matrix to a workgroup, 2, 4 or 8.
+        /// How a workgroup shares out its rows.
+        split: Split,
+        /// Rows of the matrix to a workgroup, those of [`STEP_SHARES`](crate::STEP_SHARES) but one.
         rows: u32,
         /// Storage of the cache.
         kv: Kv,
@@ -48,9 +48,9 @@ pub enum Variant {
     NormGateUp {
         /// Storage of the matrix.
         weights: Weights,
-        /// How products are summed.
-        reduce: Reduce,
-        /// Rows of the matrix to a workgroup, 2, 4 or 8: half of them of gate.
+        /// How a workgroup shares out its rows.
+        split: Split,
+        /// Rows of the matrix to a workgroup, those of [`STEP_SHARES`](crate::STEP_SHARES) but one; half of them of gate.
         rows: u32,
     },
     /// Norm, logits of all experts, softmax and the choice of each token.
@@ -64,17 +64,17 @@ pub enum Variant {
     ExpertsGateUp {
         /// Storage of the stack of experts.
         weights: Weights,
-        /// How products are summed.
-        reduce: Reduce,
-        /// Rows of an expert to a workgroup, 2 or 4: half of them of gate.
+        /// How a workgroup shares out its rows.
+        split: Split,
+        /// Rows of an expert to a workgroup, those of [`STEP_SHARES`](crate::STEP_SHARES) but one; half of them of gate.
         rows: u32,
     },
     /// One token: the weighted sum of its experts' second halves.
     ExpertsDown {
         /// Storage of the stack of experts.
         weights: Weights,
-        /// How products are summed.
-        reduce: Reduce,
+        /// How a workgroup shares out its rows.
+        split: Split,
         /// Rows of each expert to a workgroup, one of those of [`STEP_SHARES`](crate::STEP_SHARES).
         rows: u32,
     },
@@ -377,13 +377,8 @@ impl Variant {
     pub const fn needs_subgroups(&self) -> bool {
         match self {
             Self::RmsNorm { reduce }
-            | Self::Matvec { reduce, .. }
             | Self::MatvecDot { reduce, .. }
-            | Self::NormQkvRope { reduce, .. }
-            | Self::NormGateUp { reduce, .. }
             | Self::RouterDecode { reduce }
-            | Self::ExpertsGateUp { reduce, .. }
-            | Self::ExpertsDown { reduce, .. }
             | Self::NormQuantize { reduce }
             | Self::GateUpDot { reduce, .. }
             | Self::QkvRopeDot { reduce, .. }
@@ -391,6 +386,11 @@ impl Variant {
             | Self::ExpertsGateUpDot { reduce, .. }
             | Self::ExpertsDownDot { reduce, .. }
             | Self::Argmax { reduce } => reduce.subgroup,
+            Self::Matvec { split, .. }
+            | Self::NormQkvRope { split, .. }
+            | Self::NormGateUp { split, .. }
+            | Self::ExpertsGateUp { split, .. }
+            | Self::ExpertsDown { split, .. } => split.needs_subgroups(),
             Self::GateUpBytes { subgroup, .. } | Self::AttentionShort { subgroup, .. } => *subgroup,
             Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
             Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => true,

@@ -12,21 +12,21 @@
 // Every invocation hands in its share of all sums. A workgroupBarrier() must follow.
 fn put_products(unit: u32, groups: u32, inv: Invocation) {
     var squares = 0.0;
-    var sums: array<f32, N_ROWS>;
-    for (var g = inv.index; g < groups; g += WORKGROUP) {
+    var sums: array<f32, ROWS_EACH>;
+    for (var g = first_group(inv); g < groups; g += GROUP_STEP) {
         let x_lo = x[2u * g];
         let x_hi = x[2u * g + 1u];
         squares += dot(x_lo, x_lo) + dot(x_hi, x_hi);
         let lo = x_lo * vectors[2u * g];
         let hi = x_hi * vectors[2u * g + 1u];
-        for (var r = 0u; r < N_ROWS; r++) {
-            sums[r] += dot8(levels8(matrix_row(unit, r) * groups + g), lo, hi);
+        for (var r = 0u; r < ROWS_EACH; r++) {
+            sums[r] += dot8(levels8(matrix_row(unit, row_of(r, inv)) * groups + g), lo, hi);
         }
     }
-    for (var r = 0u; r < N_ROWS; r++) {
-        put_partial(r, sums[r], inv);
+    for (var r = 0u; r < ROWS_EACH; r++) {
+        put_partial(row_of(r, inv), sums[r], inv);
     }
-    put_partial(N_ROWS, squares, inv);
+    put_common(N_ROWS, squares, inv);
 }
 
 // Rows number `a` and `b` of the workgroup, normalised; `inv_d` is 1 / columns.

@@ -70,7 +70,7 @@ impl<'a> Down<'a> {
 fn pipeline(gpu: &Gpu, dtype: DType, share: Share) -> Result<Handle> {
     gpu.pipeline(Variant::ExpertsDown {
         weights: weights_format(gpu.caps(), dtype),
-        reduce: share.reduce(gpu.caps()),
+        split: share.split(gpu.caps()),
         rows: share.rows,
     })
 }

@@ -81,7 +81,7 @@ impl<'a> GateUp<'a> {
 fn pipeline(gpu: &Gpu, dtype: DType, share: Share) -> Result<Handle> {
     gpu.pipeline(Variant::ExpertsGateUp {
         weights: weights_format(gpu.caps(), dtype),
-        reduce: share.reduce(gpu.caps()),
+        split: share.split(gpu.caps()),
         rows: share.rows,
     })
 }

@@ -9,7 +9,7 @@ use qwgpu_shaders::{CoopGrid, Variant};
 use super::{
     Handle, PerDType,
     matmul_coop::MatmulCoop,
-    matvec::{MAX_TOKENS, Matvec},
+    matvec::{MAX_TOKENS, Matvec, max_tokens},
     matvec_dot::MatvecDot,
     norm_quantize::NormQuantize,
     quantize::{self, Bytes, Quantize},
@@ -221,7 +221,7 @@ impl Matmul {
                 dot.quantize.dispatch(pass, product.x, bytes);
             }
             dot.matvec.get(product.weights.dtype()).dispatch(pass, product, bytes);
-        } else if product.out.rows() <= MAX_TOKENS {
+        } else if product.out.rows() <= max_tokens(pass.gpu().caps()) {
             self.matvec.get(product.weights.dtype()).dispatch(pass, product);
         } else if product.operand.is_some() && self.takes_operand(product.out.rows()) {
             self.dispatch_coop(pass, product);

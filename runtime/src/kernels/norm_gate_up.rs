@@ -29,7 +29,7 @@ pub struct NormGateUp {
 fn pipeline(gpu: &Gpu, dtype: DType, share: Share) -> Result<Handle> {
     gpu.pipeline(Variant::NormGateUp {
         weights: weights_format(gpu.caps(), dtype),
-        reduce: share.reduce(gpu.caps()),
+        split: share.split(gpu.caps()),
         rows: share.rows,
     })
 }

@@ -82,7 +82,7 @@ pub struct NormQkvRope {
 fn pipeline(gpu: &Gpu, dtype: DType, share: Share, kv: Elem, head_dim: usize) -> Result<Handle> {
     gpu.pipeline(Variant::NormQkvRope {
         weights: weights_format(gpu.caps(), dtype),
-        reduce: share.reduce(gpu.caps()),
+        split: share.split(gpu.caps()),
         rows: share.rows,
         kv: kv_format(kv),
         head_dim: head_dim as u32,

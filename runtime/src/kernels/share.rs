@@ -1,12 +1,13 @@
 //! How a product with one token shares out its matrix, by the matrix's type and shape and the adapter: the tables to tune for
 //! [`super::matvec`], [`super::norm_qkv_rope`], [`super::norm_gate_up`] and their like for experts.
 
-use qwgpu_shaders::Reduce;
+use qwgpu_shaders::{Reduce, Split};
 
 use super::{Handle, reduce};
 use crate::{Caps, DType, Result};
 
-/// What one workgroup has: so many invocations for so many rows of the matrix, one of [`qwgpu_shaders::STEP_SHARES`].
+/// What one workgroup has: so many invocations for so many rows of the matrix, one of [`qwgpu_shaders::STEP_SHARES`]. They share the
+/// columns of every row, or where there are more rows, each has rows of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Share {
     /// Invocations.
@@ -50,10 +51,9 @@ const SUBGROUPS_QUANTISED: &[Line] = &[
 /// GPUs without: the sum at the end takes a step for each invocation, so there are fewer.
 const NO_SUBGROUPS: &[Line] = &[line(1023, ANY, 64, 1), line(2047, ANY, 64, 2), line(ANY, ANY, 64, 4)];
 
-/// CPU drivers run one workgroup a core and its invocations in vectors, so that those without columns cost as much as the others, and
-/// the sum at the end as much as many columns: against 64 invocations and four rows a token of the demo model, whose rows are 256
-/// columns long, takes a fifth less.
-const CPU: &[Line] = &[line(ANY, ANY, 32, 8)];
+/// CPU drivers run one workgroup a core and its invocations in vectors, where a load of what all lanes share costs as much as one lane's
+/// load of its own: rows to invocations, and x is the same for all.
+const CPU: &[Line] = &[line(ANY, ANY, 8, 32)];
 
 const fn table(caps: &Caps, dtype: DType) -> &'static [Line] {
     match (caps.cpu, caps.subgroup, dtype.is_quantised()) {
@@ -88,6 +88,20 @@ impl Share {
         Self {
             rows: self.rows.max(at_least),
             ..self
+        }
+    }
+
+    /// Whether invocations have rows of their own.
+    pub(crate) const fn is_by_rows(self) -> bool {
+        self.rows > self.workgroup
+    }
+
+    /// How its workgroup shares out its rows.
+    pub(crate) const fn split(self, caps: &Caps) -> Split {
+        if self.is_by_rows() {
+            Split::Rows
+        } else {
+            Split::Columns(self.reduce(caps))
         }
     }
 

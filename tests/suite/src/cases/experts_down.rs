@@ -24,8 +24,8 @@ use crate::{
     padded,
 };
 
-/// Around the 1 to 4 rows of a workgroup, and primes.
-const D_MODEL: [usize; 7] = [13, 1, 2, 67, 3, 4, 31];
+/// Around the 1, 2, 4 or 32 rows of a workgroup, and primes.
+const D_MODEL: [usize; 8] = [13, 1, 33, 2, 67, 3, 4, 31];
 /// Around the 512, 1,024 or 2,048 columns of a step, and so few that a step takes several slots.
 const COLS: [usize; 11] = [264, 8, 512, 520, 64, 1032, 24, 504, 2048, 1024, 2056];
 /// More rows than the 65,535 workgroups that one dimension of a dispatch usually may have.

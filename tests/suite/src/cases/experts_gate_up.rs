@@ -13,15 +13,15 @@ use super::{
     Checked,
     models::MODELS,
     norm_gate_up,
-    normed::{Normed, SHARES},
+    normed::{Normed, SHARES, share},
     places::places,
     product::Source,
     slots::{self, ALL_SLOTS, MIXES, Mix, Stack, mix},
 };
 use crate::{Case, Guarded, Scale, compare, fill, fill::Fill, padded};
 
-/// Around the one or two outputs of a workgroup, and primes.
-const D_FF: [usize; 7] = [13, 1, 2, 67, 3, 4, 31];
+/// Around the 1, 2 or 16 outputs of a workgroup, and primes.
+const D_FF: [usize; 8] = [13, 1, 17, 2, 67, 3, 4, 31];
 /// Around the 512, 1,024 or 2,048 columns of a step, and what leaves most invocations without work.
 const COLS: [usize; 9] = [264, 8, 896, 520, 64, 1032, 24, 504, 2056];
 /// More outputs than the 65,535 workgroups that one dimension of a dispatch usually may have.
@@ -112,7 +112,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     }
     cases.push(Shape::new(SHARES[1], ALL_SLOTS, DType::BF16, [1, 8]).case().quick(true));
     // one mode is enough: a grid of two dimensions is the same in every text
-    let folded = Shape::new(SHARES[1], mix(2, 1, 1), DType::BF16, [FOLDED, 8]);
+    let folded = Shape::new(share(64, 2), mix(2, 1, 1), DType::BF16, [FOLDED, 8]);
     cases.push(folded.case().over(&[]).quick(true));
     cases
 }

@@ -13,7 +13,7 @@ const WORKGROUPS: [u32; 2] = [32, 64];
 /// Every share of a workgroup for one token, but for those of the workgroups above.
 const SHARES: [Share; 9] = [
     share(128, 4),
-    share(32, 8),
+    share(8, 32),
     share(64, 2),
     share(128, 1),
     share(256, 4),
@@ -27,8 +27,8 @@ const fn share(workgroup: u32, rows: u32) -> Share {
     Share { workgroup, rows }
 }
 const MAX_TOKENS: usize = 8;
-/// Around the 4 or 2 rows of a workgroup, and primes.
-const ROWS: [usize; 11] = [13, 1, 2, 67, 3, 4, 31, 5, 7, 8, 9];
+/// Around the 2, 4 or 32 rows of a workgroup, and primes.
+const ROWS: [usize; 12] = [13, 1, 33, 2, 67, 3, 4, 31, 5, 7, 8, 9];
 /// Around the 256 or 512 columns of a step, and what leaves a tail after two steps and more.
 const COLS: [usize; 13] = [1288, 8, 256, 1544, 24, 264, 520, 16, 248, 776, 504, 512, 1032];
 /// More workgroups, of 4 or 2 rows each, than the 65,535 that one dimension of a dispatch usually may have; in two equal halves.
@@ -43,6 +43,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
             cases.extend(hard_values(kernel, dtype));
         }
         cases.extend(SHARES.into_iter().flat_map(|share| step(share, dtype)));
+        cases.extend(tiles(dtype));
         cases.extend(splits(Kernel::Matvec(64), dtype)); // the host splits alike for both
         for n_tokens in 1..=MAX_TOKENS {
             let shape = Shape::new(Kernel::Chosen, dtype, [n_tokens + 17, 328, n_tokens]).epilogue(n_tokens);
@@ -104,6 +105,17 @@ fn step(share: Share, dtype: DType) -> Vec<Case> {
             .quick(dtype == DType::BF16 && (share == SHARES[0] || share == SHARES[1] && i < 4))
     };
     columns.enumerate().map(case).collect()
+}
+
+/// Several tokens by rows, two at a time; and batches about as large as a CPU driver's own choice of kernel takes.
+fn tiles(dtype: DType) -> Vec<Case> {
+    let by_rows = (1..=MAX_TOKENS).map(|n_tokens| (Kernel::Step(SHARES[1]), n_tokens));
+    let chosen = [9, 24, 31, 32, 33].map(|n_tokens| (Kernel::Chosen, n_tokens));
+    let case = |(i, (kernel, n_tokens)): (usize, (Kernel, usize))| {
+        let shape = Shape::new(kernel, dtype, [ROWS[i % ROWS.len()], COLS[(i + 5) % COLS.len()], n_tokens]).epilogue(i);
+        shape.case().quick(dtype == DType::BF16 || i % 4 == dtype as usize % 4)
+    };
+    by_rows.chain(chosen).enumerate().map(case).collect()
 }
 
 /// Grids of two dimensions. One mode is enough: it is the same in every text, and so many workgroups take CPU drivers long.

@@ -7,7 +7,7 @@ use qwgpu_runtime::{
 
 use super::{
     Checked, models,
-    normed::{Normed, SHARES, axes},
+    normed::{Normed, SHARES, axes, share},
     places::places,
     product::{self, Source, Weights},
 };
@@ -19,8 +19,8 @@ use crate::{
     padded,
 };
 
-/// Around the one or two outputs of a workgroup, and primes.
-const D_FF: [usize; 9] = [13, 1, 2, 67, 3, 4, 31, 5, 8];
+/// Around the 1, 2 or 16 outputs of a workgroup, and primes.
+const D_FF: [usize; 11] = [13, 1, 17, 2, 67, 3, 16, 4, 31, 5, 8];
 /// Around the 512, 1,024 or 2,048 columns of a step, and what leaves most invocations without work.
 const COLS: [usize; 12] = [264, 8, 896, 520, 64, 1032, 504, 24, 1024, 2056, 16, 1544];
 /// More outputs than the 65,535 workgroups that one dimension of a dispatch usually may have, in two equal halves.
@@ -101,7 +101,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
         }));
     }
     // one mode is enough: a grid of two dimensions is the same in every text
-    let folded = Shape::new(SHARES[1], DType::BF16, [FOLDED, 8]);
+    let folded = Shape::new(share(64, 2), DType::BF16, [FOLDED, 8]);
     cases.push(folded.case().over(&[]).quick(true));
     cases
 }

@@ -17,7 +17,7 @@ use qwgpu_runtime::{
 use super::{
     Checked,
     matvec_dot::Sum,
-    normed::{Normed, SHARES, axes},
+    normed::{Normed, SHARES, axes, share},
     product::{self, Source, Weights},
     rope::{poisoned_cache, stored},
 };
@@ -157,7 +157,7 @@ pub(super) fn cases(scale: Scale) -> Vec<Case> {
     }
     // one mode is enough: a grid of two dimensions is the same in every text
     cases.push(
-        Shape::new(SHARES[1], DType::BF16, Elem::F32, FOLDED, 8)
+        Shape::new(share(64, 2), DType::BF16, Elem::F32, FOLDED, 8)
             .case()
             .over(&[])
             .quick(true),

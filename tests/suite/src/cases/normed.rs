@@ -11,12 +11,12 @@ use crate::{
     compare::{self, EPS32, Expected},
 };
 
-/// Every share of a workgroup that kernels with pairs of rows are compiled for; the first is what GPUs use for most matrices, the third what
-/// CPU drivers use, and the last is there for quantised weights.
+/// Every share of a workgroup that kernels with pairs of rows are compiled for; the first is one of those that GPUs use, the second, by
+/// rows, what CPU drivers use, and the last is there for quantised weights.
 pub(super) const SHARES: [Share; 8] = [
     share(128, 4),
+    share(8, 32),
     share(64, 2),
-    share(32, 8),
     share(128, 2),
     share(64, 4),
     share(256, 4),
