@@ -81,9 +81,8 @@ impl ExpertsDown {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let forms = |dtype| Forms::new(gpu.caps(), dtype, 1, |share| pipeline(gpu, dtype, share));
         Ok(Self {
-            forms: PerDType::new(dtypes, forms)?,
+            forms: PerDType::by_table(gpu, dtypes, 1, pipeline)?,
         })
     }
 
@@ -92,9 +91,8 @@ impl ExpertsDown {
     /// # Errors
     /// As [`ExpertsDown::new`].
     pub fn with_share(gpu: &Gpu, dtype: DType, share: Share) -> Result<Self> {
-        let forms = |dtype| Ok(Forms::only(share, pipeline(gpu, dtype, share)?));
         Ok(Self {
-            forms: PerDType::new(&[dtype], forms)?,
+            forms: PerDType::only(gpu, &[dtype], share, pipeline)?,
         })
     }
 

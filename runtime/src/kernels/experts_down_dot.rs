@@ -6,7 +6,14 @@
 
 use qwgpu_shaders::Variant;
 
-use super::{Handle, PerDType, experts_down::Down, fold, quantize::Bytes, share::Share, weights_format};
+use super::{
+    Handle, PerDType,
+    experts_down::Down,
+    fold,
+    quantize::Bytes,
+    share::{Forms, Share},
+    weights_format,
+};
 use crate::{BLOCK, DType, Gpu, Pass, Result, pipeline::Access};
 
 pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
@@ -18,8 +25,15 @@ params! {
 /// The compiled kernel.
 #[derive(Debug)]
 pub struct ExpertsDownDot {
-    pipelines: PerDType<Handle>,
-    rows: u32,
+    forms: PerDType<Forms>,
+}
+
+fn pipeline(gpu: &Gpu, dtype: DType, share: Share) -> Result<Handle> {
+    gpu.pipeline(Variant::ExpertsDownDot {
+        weights: weights_format(gpu.caps(), dtype),
+        reduce: share.reduce(gpu.caps()),
+        rows: share.rows,
+    })
 }
 
 impl ExpertsDownDot {
@@ -32,8 +46,9 @@ impl ExpertsDownDot {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let quantised: Vec<DType> = dtypes.iter().copied().filter(|dtype| dtype.is_quantised()).collect();
-        Self::of(gpu, &quantised, Self::SHARE)
+        Ok(Self {
+            forms: PerDType::only_quantised(gpu, dtypes, Self::SHARE, pipeline)?,
+        })
     }
 
     /// Compiles it for one weight type, with invocations of `MATVEC_DOT_WORKGROUPS` and rows of `MATVEC_DOT_ROWS` to a workgroup.
@@ -46,20 +61,8 @@ impl ExpertsDownDot {
     #[track_caller]
     pub fn with_share(gpu: &Gpu, dtype: DType, share: Share) -> Result<Self> {
         assert!(dtype.is_quantised(), "experts_down_dot: {dtype} weights");
-        Self::of(gpu, &[dtype], share)
-    }
-
-    fn of(gpu: &Gpu, dtypes: &[DType], share: Share) -> Result<Self> {
-        let pipeline = |dtype| {
-            gpu.pipeline(Variant::ExpertsDownDot {
-                weights: weights_format(gpu.caps(), dtype),
-                reduce: share.reduce(gpu.caps()),
-                rows: share.rows,
-            })
-        };
         Ok(Self {
-            pipelines: PerDType::new(dtypes, pipeline)?,
-            rows: share.rows,
+            forms: PerDType::only(gpu, &[dtype], share, pipeline)?,
         })
     }
 
@@ -76,8 +79,8 @@ impl ExpertsDownDot {
             "experts_down_dot: {n_slots} rows of {d_ff} columns in {}",
             bytes.room()
         );
-        let pipeline = self.pipelines.get(d.experts.dtype());
-        let grid = fold(pass.gpu(), d_model.div_ceil(self.rows as usize));
+        let (share, pipeline) = self.forms.get(d.experts.dtype()).of([d_model, n_slots * d_ff]);
+        let grid = fold(pass.gpu(), d_model.div_ceil(share.rows as usize));
         for here in d.stack().parts() {
             let params = Params {
                 blocks: (d_ff / BLOCK) as u32,

@@ -92,9 +92,8 @@ impl ExpertsGateUp {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let forms = |dtype| Forms::new(gpu.caps(), dtype, PAIR, |share| pipeline(gpu, dtype, share));
         Ok(Self {
-            forms: PerDType::new(dtypes, forms)?,
+            forms: PerDType::by_table(gpu, dtypes, PAIR, pipeline)?,
         })
     }
 
@@ -103,9 +102,8 @@ impl ExpertsGateUp {
     /// # Errors
     /// As [`ExpertsGateUp::new`].
     pub fn with_share(gpu: &Gpu, dtype: DType, share: Share) -> Result<Self> {
-        let forms = |dtype| Ok(Forms::only(share, pipeline(gpu, dtype, share)?));
         Ok(Self {
-            forms: PerDType::new(&[dtype], forms)?,
+            forms: PerDType::only(gpu, &[dtype], share, pipeline)?,
         })
     }
 

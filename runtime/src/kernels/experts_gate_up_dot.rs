@@ -6,7 +6,14 @@
 
 use qwgpu_shaders::Variant;
 
-use super::{Handle, PerDType, experts_gate_up::GateUp, fold, quantize::Bytes, share::Share, weights_format};
+use super::{
+    Handle, PerDType,
+    experts_gate_up::GateUp,
+    fold,
+    quantize::Bytes,
+    share::{Forms, Share},
+    weights_format,
+};
 use crate::{BLOCK, DType, Gpu, Pass, Result, pipeline::Access};
 
 pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
@@ -19,8 +26,15 @@ const PAIR: u32 = 2;
 /// The compiled kernel.
 #[derive(Debug)]
 pub struct ExpertsGateUpDot {
-    pipelines: PerDType<Handle>,
-    rows: u32,
+    forms: PerDType<Forms>,
+}
+
+fn pipeline(gpu: &Gpu, dtype: DType, share: Share) -> Result<Handle> {
+    gpu.pipeline(Variant::ExpertsGateUpDot {
+        weights: weights_format(gpu.caps(), dtype),
+        reduce: share.reduce(gpu.caps()),
+        rows: share.rows,
+    })
 }
 
 impl ExpertsGateUpDot {
@@ -32,8 +46,9 @@ impl ExpertsGateUpDot {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let quantised: Vec<DType> = dtypes.iter().copied().filter(|dtype| dtype.is_quantised()).collect();
-        Self::of(gpu, &quantised, Self::SHARE)
+        Ok(Self {
+            forms: PerDType::only_quantised(gpu, dtypes, Self::SHARE, pipeline)?,
+        })
     }
 
     /// Compiles it for one weight type, with invocations of `MATVEC_DOT_WORKGROUPS` and rows of `PAIRS_DOT_ROWS` to a workgroup.
@@ -46,20 +61,8 @@ impl ExpertsGateUpDot {
     #[track_caller]
     pub fn with_share(gpu: &Gpu, dtype: DType, share: Share) -> Result<Self> {
         assert!(dtype.is_quantised(), "experts_gate_up_dot: {dtype} weights");
-        Self::of(gpu, &[dtype], share)
-    }
-
-    fn of(gpu: &Gpu, dtypes: &[DType], share: Share) -> Result<Self> {
-        let pipeline = |dtype| {
-            gpu.pipeline(Variant::ExpertsGateUpDot {
-                weights: weights_format(gpu.caps(), dtype),
-                reduce: share.reduce(gpu.caps()),
-                rows: share.rows,
-            })
-        };
         Ok(Self {
-            pipelines: PerDType::new(dtypes, pipeline)?,
-            rows: share.rows,
+            forms: PerDType::only(gpu, &[dtype], share, pipeline)?,
         })
     }
 
@@ -76,8 +79,8 @@ impl ExpertsGateUpDot {
             "experts_gate_up_dot: {d_model} columns of {}",
             bytes.room()
         );
-        let pipeline = self.pipelines.get(g.experts.dtype());
-        let [grid_x, grid_y, _] = fold(pass.gpu(), d_ff.div_ceil((self.rows / PAIR) as usize));
+        let (share, pipeline) = self.forms.get(g.experts.dtype()).of([2 * d_ff * n_slots, d_model]);
+        let [grid_x, grid_y, _] = fold(pass.gpu(), d_ff.div_ceil((share.rows / PAIR) as usize));
         for here in g.stack().parts() {
             let params = Params {
                 blocks: (d_model / BLOCK) as u32,

@@ -7,7 +7,12 @@
 
 use qwgpu_shaders::Variant;
 
-use super::{Handle, PerDType, fold, quantize::Bytes, share::Share, weights_format};
+use super::{
+    Handle, PerDType, fold,
+    quantize::Bytes,
+    share::{Forms, Share},
+    weights_format,
+};
 use crate::{BLOCK, DType, Gpu, Matrix, Pass, Result, Tensor, pipeline::Access};
 
 pub(crate) const BINDINGS: &[Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
@@ -20,8 +25,15 @@ const PAIR: u32 = 2;
 /// The compiled kernel.
 #[derive(Debug)]
 pub struct GateUpDot {
-    pipelines: PerDType<Handle>,
-    rows: u32,
+    forms: PerDType<Forms>,
+}
+
+fn pipeline(gpu: &Gpu, dtype: DType, share: Share) -> Result<Handle> {
+    gpu.pipeline(Variant::GateUpDot {
+        weights: weights_format(gpu.caps(), dtype),
+        reduce: share.reduce(gpu.caps()),
+        rows: share.rows,
+    })
 }
 
 impl GateUpDot {
@@ -33,8 +45,9 @@ impl GateUpDot {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let quantised: Vec<DType> = dtypes.iter().copied().filter(|dtype| dtype.is_quantised()).collect();
-        Self::of(gpu, &quantised, Self::SHARE)
+        Ok(Self {
+            forms: PerDType::only_quantised(gpu, dtypes, Self::SHARE, pipeline)?,
+        })
     }
 
     /// Compiles it for one weight type, with invocations of `MATVEC_DOT_WORKGROUPS` and rows of `PAIRS_DOT_ROWS` to a workgroup.
@@ -47,20 +60,8 @@ impl GateUpDot {
     #[track_caller]
     pub fn with_share(gpu: &Gpu, dtype: DType, share: Share) -> Result<Self> {
         assert!(dtype.is_quantised(), "gate_up_dot: {dtype} weights");
-        Self::of(gpu, &[dtype], share)
-    }
-
-    fn of(gpu: &Gpu, dtypes: &[DType], share: Share) -> Result<Self> {
-        let pipeline = |dtype| {
-            gpu.pipeline(Variant::GateUpDot {
-                weights: weights_format(gpu.caps(), dtype),
-                reduce: share.reduce(gpu.caps()),
-                rows: share.rows,
-            })
-        };
         Ok(Self {
-            pipelines: PerDType::new(dtypes, pipeline)?,
-            rows: share.rows,
+            forms: PerDType::only(gpu, &[dtype], share, pipeline)?,
         })
     }
 
@@ -76,13 +77,14 @@ impl GateUpDot {
         let (d_model, d_ff) = (weights.cols(), out.cols());
         assert_eq!(weights.rows(), 2 * d_ff, "gate_up_dot: rows of the matrix");
         assert!(d_model <= bytes.room(), "gate_up_dot: {d_model} columns of {}", bytes.room());
-        let grid = fold(pass.gpu(), d_ff.div_ceil((self.rows / PAIR) as usize));
+        let (share, pipeline) = self.forms.get(weights.dtype()).of([weights.rows(), d_model]);
+        let grid = fold(pass.gpu(), d_ff.div_ceil((share.rows / PAIR) as usize));
         let params = Params {
             blocks: (d_model / BLOCK) as u32,
             d_ff: d_ff as u32,
             grid_x: grid[0],
         };
         let buffers = part.bind(&[&bytes.bytes.buffer, &bytes.block_scales.buffer, &out.buffer]);
-        pass.dispatch(self.pipelines.get(weights.dtype()), &buffers, &params, grid);
+        pass.dispatch(pipeline, &buffers, &params, grid);
     }
 }

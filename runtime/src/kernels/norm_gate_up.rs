@@ -40,9 +40,8 @@ impl NormGateUp {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Self> {
-        let forms = |dtype| Forms::new(gpu.caps(), dtype, PAIR, |share| pipeline(gpu, dtype, share));
         Ok(Self {
-            forms: PerDType::new(dtypes, forms)?,
+            forms: PerDType::by_table(gpu, dtypes, PAIR, pipeline)?,
         })
     }
 
@@ -51,9 +50,8 @@ impl NormGateUp {
     /// # Errors
     /// As [`NormGateUp::new`].
     pub fn with_share(gpu: &Gpu, dtype: DType, share: Share) -> Result<Self> {
-        let forms = |dtype| Ok(Forms::only(share, pipeline(gpu, dtype, share)?));
         Ok(Self {
-            forms: PerDType::new(&[dtype], forms)?,
+            forms: PerDType::only(gpu, &[dtype], share, pipeline)?,
         })
     }
 

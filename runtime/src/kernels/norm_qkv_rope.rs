@@ -95,9 +95,8 @@ impl NormQkvRope {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType], kv: Elem, head_dim: usize) -> Result<Self> {
-        let forms = |dtype| Forms::new(gpu.caps(), dtype, PAIR, |share| pipeline(gpu, dtype, share, kv, head_dim));
         Ok(Self {
-            forms: PerDType::new(dtypes, forms)?,
+            forms: PerDType::by_table(gpu, dtypes, PAIR, |gpu, dtype, share| pipeline(gpu, dtype, share, kv, head_dim))?,
             kv,
             head_dim,
         })
@@ -108,9 +107,8 @@ impl NormQkvRope {
     /// # Errors
     /// As [`NormQkvRope::new`].
     pub fn with_share(gpu: &Gpu, dtype: DType, share: Share, kv: Elem, head_dim: usize) -> Result<Self> {
-        let forms = |dtype| Ok(Forms::only(share, pipeline(gpu, dtype, share, kv, head_dim)?));
         Ok(Self {
-            forms: PerDType::new(&[dtype], forms)?,
+            forms: PerDType::only(gpu, &[dtype], share, |gpu, dtype, share| pipeline(gpu, dtype, share, kv, head_dim))?,
             kv,
             head_dim,
         })

@@ -7,7 +7,13 @@
 
 use qwgpu_shaders::Variant;
 
-use super::{Handle, PerDType, fold, kv_format, norm_qkv_rope::Projection, quantize::Bytes, share::Share, weights_format};
+use super::{
+    Handle, PerDType, fold, kv_format,
+    norm_qkv_rope::Projection,
+    quantize::Bytes,
+    share::{Forms, Share},
+    weights_format,
+};
 use crate::{BLOCK, DType, Elem, Gpu, Pass, Result, pipeline::Access};
 
 pub(crate) const BINDINGS: &[Access] = &[
@@ -25,10 +31,19 @@ params! { blocks: u32, scales_at: u32, n_units: u32, n_heads: u32, n_kv_heads: u
 /// The compiled kernel.
 #[derive(Debug)]
 pub struct QkvRopeDot {
-    pipelines: PerDType<Handle>,
-    rows: u32,
+    forms: PerDType<Forms>,
     kv: Elem,
     head_dim: usize,
+}
+
+fn pipeline(gpu: &Gpu, dtype: DType, share: Share, kv: Elem, head_dim: usize) -> Result<Handle> {
+    gpu.pipeline(Variant::QkvRopeDot {
+        weights: weights_format(gpu.caps(), dtype),
+        reduce: share.reduce(gpu.caps()),
+        rows: share.rows,
+        kv: kv_format(kv),
+        head_dim: head_dim as u32,
+    })
 }
 
 impl QkvRopeDot {
@@ -40,8 +55,13 @@ impl QkvRopeDot {
     /// # Errors
     /// When a shader does not compile.
     pub fn new(gpu: &Gpu, dtypes: &[DType], kv: Elem, head_dim: usize) -> Result<Self> {
-        let quantised: Vec<DType> = dtypes.iter().copied().filter(|dtype| dtype.is_quantised()).collect();
-        Self::of(gpu, &quantised, Self::SHARE, kv, head_dim)
+        Ok(Self {
+            forms: PerDType::only_quantised(gpu, dtypes, Self::SHARE, |gpu, dtype, share| {
+                pipeline(gpu, dtype, share, kv, head_dim)
+            })?,
+            kv,
+            head_dim,
+        })
     }
 
     /// Compiles it for one weight type, with invocations of `MATVEC_DOT_WORKGROUPS` and rows of `QKV_DOT_ROWS` to a workgroup.
@@ -54,22 +74,8 @@ impl QkvRopeDot {
     #[track_caller]
     pub fn with_share(gpu: &Gpu, dtype: DType, share: Share, kv: Elem, head_dim: usize) -> Result<Self> {
         assert!(dtype.is_quantised(), "qkv_rope_dot: {dtype} weights");
-        Self::of(gpu, &[dtype], share, kv, head_dim)
-    }
-
-    fn of(gpu: &Gpu, dtypes: &[DType], share: Share, kv: Elem, head_dim: usize) -> Result<Self> {
-        let pipeline = |dtype| {
-            gpu.pipeline(Variant::QkvRopeDot {
-                weights: weights_format(gpu.caps(), dtype),
-                reduce: share.reduce(gpu.caps()),
-                rows: share.rows,
-                kv: kv_format(kv),
-                head_dim: head_dim as u32,
-            })
-        };
         Ok(Self {
-            pipelines: PerDType::new(dtypes, pipeline)?,
-            rows: share.rows,
+            forms: PerDType::only(gpu, &[dtype], share, |gpu, dtype, share| pipeline(gpu, dtype, share, kv, head_dim))?,
             kv,
             head_dim,
         })
@@ -88,7 +94,8 @@ impl QkvRopeDot {
         let (n_heads, n_kv_heads) = p.heads("qkv_rope_dot", self.kv, self.head_dim);
         let d_model = p.weights.cols();
         assert!(d_model <= bytes.room(), "qkv_rope_dot: {d_model} columns of {}", bytes.room());
-        let n_units = p.weights.rows() / self.rows as usize;
+        let (share, pipeline) = self.forms.get(p.weights.dtype()).of([p.weights.rows(), d_model]);
+        let n_units = p.weights.rows() / share.rows as usize;
         let grid = fold(pass.gpu(), n_units);
         let params = Params {
             blocks: (d_model / BLOCK) as u32,
@@ -106,6 +113,6 @@ impl QkvRopeDot {
             &p.cache.k.buffer,
             &p.cache.v.buffer,
         ]);
-        pass.dispatch(self.pipelines.get(p.weights.dtype()), &buffers, &params, grid);
+        pass.dispatch(pipeline, &buffers, &params, grid);
     }
 }

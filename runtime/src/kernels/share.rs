@@ -3,8 +3,8 @@
 
 use qwgpu_shaders::{Reduce, Split};
 
-use super::{Handle, reduce};
-use crate::{Caps, DType, Result};
+use super::{Handle, PerDType, reduce};
+use crate::{Caps, DType, Gpu, Result};
 
 /// What one workgroup has: so many invocations for so many rows of the matrix, one of [`qwgpu_shaders::STEP_SHARES`]. They share the
 /// columns of every row, or where there are more rows, each has rows of its own.
@@ -151,6 +151,37 @@ impl Forms {
             }
         };
         (form.0, &form.1)
+    }
+}
+
+/// `pipeline` compiles one form.
+impl PerDType<Forms> {
+    /// All that the tables may choose for these weight types, of a kernel that joins `at_least` so many rows.
+    pub(crate) fn by_table(
+        gpu: &Gpu,
+        dtypes: &[DType],
+        at_least: u32,
+        pipeline: impl Fn(&Gpu, DType, Share) -> Result<Handle>,
+    ) -> Result<Self> {
+        Self::new(dtypes, |dtype| {
+            Forms::new(gpu.caps(), dtype, at_least, |share| pipeline(gpu, dtype, share))
+        })
+    }
+
+    /// One form for every matrix of these weight types.
+    pub(crate) fn only(gpu: &Gpu, dtypes: &[DType], share: Share, pipeline: impl Fn(&Gpu, DType, Share) -> Result<Handle>) -> Result<Self> {
+        Self::new(dtypes, |dtype| Ok(Forms::only(share, pipeline(gpu, dtype, share)?)))
+    }
+
+    /// The same for those of them that are quantised.
+    pub(crate) fn only_quantised(
+        gpu: &Gpu,
+        dtypes: &[DType],
+        share: Share,
+        pipeline: impl Fn(&Gpu, DType, Share) -> Result<Handle>,
+    ) -> Result<Self> {
+        let quantised: Vec<DType> = dtypes.iter().copied().filter(|dtype| dtype.is_quantised()).collect();
+        Self::only(gpu, &quantised, share, pipeline)
     }
 }
 
