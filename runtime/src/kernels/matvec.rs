@@ -66,17 +66,12 @@ impl Matvec {
     /// The kernel as models use it, for every token count.
     pub(crate) fn new(gpu: &Gpu, dtype: DType) -> Result<Self> {
         let caps = gpu.caps();
-        let by_table = |n_tokens| Forms::new(caps, dtype, 1, |share| pipeline(gpu, dtype, share, n_tokens));
-        let of_several = |n_tokens| {
-            let share = share_of_several(caps, n_tokens);
-            Ok(Forms::only(share, pipeline(gpu, dtype, share, n_tokens)?))
-        };
         let forms = |n_tokens| {
             if n_tokens == 1 || caps.cpu {
-                by_table(n_tokens)
-            } else {
-                of_several(n_tokens)
+                return Forms::new(caps, dtype, 1, |share| pipeline(gpu, dtype, share, n_tokens));
             }
+            let share = share_of_several(caps, n_tokens);
+            Ok(Forms::only(share, pipeline(gpu, dtype, share, n_tokens)?))
         };
         let tokens = if caps.cpu { &MATVEC_TOKENS_BY_ROWS[..] } else { &MATVEC_TOKENS };
         let make = |&n_tokens| Ok((n_tokens, forms(n_tokens)?));
