@@ -43,6 +43,8 @@ enum Twist {
     Ties,
     /// All the same.
     Equal,
+    /// Floats that follow each other, with keys that differ by one.
+    Neighbours,
     /// NaN among them.
     Nan,
     /// NaN but for one in 151, so that k reaches into them.
@@ -61,10 +63,11 @@ enum Twist {
     Falling,
 }
 
-const TWISTS: [Twist; 11] = [
+const TWISTS: [Twist; 12] = [
     Twist::Plain,
     Twist::Ties,
     Twist::Equal,
+    Twist::Neighbours,
     Twist::Nan,
     Twist::MostlyNan,
     Twist::Zeros,
@@ -94,6 +97,7 @@ fn twisted(twist: Twist, i: u64) -> f32 {
     match twist {
         Twist::Ties => (draw % 16) as f32 - 8.0,
         Twist::Equal => 0.25,
+        Twist::Neighbours => f32::from_bits(1f32.to_bits() + draw % 700),
         Twist::Nan if draw.is_multiple_of(4) => f32::NAN,
         Twist::MostlyNan if !draw.is_multiple_of(151) => f32::NAN,
         Twist::Zeros => [0.0, -0.0][(draw % 2) as usize],

@@ -10,7 +10,8 @@ use qwgpu_runtime::{
 use crate::{Axis, Case};
 
 /// What is compiled even where compiling takes seconds: cache type, head size, group size; and products up to which a case is quick.
-const QUICK_DECODE: [(Elem, usize, usize); 4] = [
+const QUICK_DECODE: [(Elem, usize, usize); 5] = [
+    (Elem::F32, 64, 1),
     (Elem::F32, 64, 7),
     (Elem::F32, 64, 16), // more heads than a subgroup has lanes
     (Elem::F32, 128, 8),

@@ -108,8 +108,8 @@ fn windows() -> Vec<Shape> {
         let kernel = (Elem::F16, 64, 2);
         shapes.push(Shape::new(kernel, Some(5), &[(2, 299, 2)]).windowed(window));
         shapes.push(Shape::new(kernel, None, &[(1, 60, 90)]).windowed(window).with_kv_heads(3));
-        // begins in either half of what attention_short takes at a time
-        shapes.push(Shape::new((Elem::F32, 128, 8), Some(3), &[(0, 299, 1)]).windowed(window));
+        // begins in either half of what attention_short takes at a time, and anywhere in a tile of attention_decode
+        shapes.push(Shape::new((Elem::F32, 128, 8), Some(3), &[(0, 299, 1), (1, 275, 1), (2, 279, 1)]).windowed(window));
     }
     shapes
 }
