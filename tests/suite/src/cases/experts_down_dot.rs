@@ -122,7 +122,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.push(Shape::new(SHARES[0], ALL_SLOTS, DType::Q4, [3, 64]).case().quick(true));
     // more rows than workgroups in one dimension of a dispatch; one mode is enough
-    let folded = Shape::new(SHARES[0], mix(1, 1, 0), DType::Q8, [65_539, 64]);
+    let folded = Shape::new(share(64, 1), mix(1, 1, 0), DType::Q8, [65_539, 64]);
     cases.push(folded.case().over(&[]).quick(true));
     cases
 }
