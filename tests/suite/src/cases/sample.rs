@@ -41,6 +41,8 @@ enum Look {
     Ties,
     /// All the same.
     Equal,
+    /// Floats that follow each other, with keys that differ by one.
+    Neighbours,
     /// -inf and NaN among them.
     Masked,
     /// One +inf, and another behind it.
@@ -51,11 +53,12 @@ enum Look {
     Wide,
 }
 
-const LOOKS: [Look; 8] = [
+const LOOKS: [Look; 9] = [
     Look::Peaked,
     Look::Flat,
     Look::Ties,
     Look::Equal,
+    Look::Neighbours,
     Look::Masked,
     Look::Infinite,
     Look::Nothing,
@@ -115,6 +118,7 @@ fn logit(look: Look, i: u64) -> f32 {
         Look::Flat => plain * 0.25,
         Look::Ties => (draw % 9) as f32 * 0.5 - 2.0,
         Look::Equal => -1.25,
+        Look::Neighbours => f32::from_bits(1f32.to_bits() + draw % 300),
         Look::Masked if draw.is_multiple_of(3) => f32::NEG_INFINITY,
         Look::Masked if draw % 16 == 1 => f32::NAN,
         Look::Masked => plain * 3.0,
