@@ -98,10 +98,16 @@ impl Split {
         matches!(self, Self::Columns(Reduce { subgroup: true, .. }))
     }
 
+    /// Whether so many invocations with so many rows of the matrix have rows of their own: where there are more rows than invocations.
+    #[must_use]
+    pub const fn is_by_rows(workgroup: u32, rows: u32) -> bool {
+        rows > workgroup
+    }
+
     /// Every way for a share of [`STEP_SHARES`].
     #[must_use]
     pub fn of_share((workgroup, rows): (u32, u32)) -> Vec<Self> {
-        if workgroup < rows {
+        if Self::is_by_rows(workgroup, rows) {
             vec![Self::Rows]
         } else {
             Reduce::both(workgroup).map(Self::Columns).to_vec()

@@ -93,7 +93,7 @@ impl Share {
 
     /// Whether invocations have rows of their own.
     pub(crate) const fn is_by_rows(self) -> bool {
-        self.rows > self.workgroup
+        Split::is_by_rows(self.workgroup, self.rows)
     }
 
     /// How its workgroup shares out its rows.
