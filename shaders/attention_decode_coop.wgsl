@@ -2,10 +2,14 @@
 // joins the splits of either.
 //
 // One workgroup owns (split, kv head, token): all GROUP query heads that share the kv head, as rows of matrices, over a stretch of the
-// context in whole blocks of the cache. It walks in chunks of CHUNK keys. For the scores each of the 8 subgroups owns TILE keys, loaded as
-// a matrix from where they lie. For the softmax a subgroup owns rows of scores, so that maxima and sums need no workgroup memory. For the
-// outputs it owns TILE dimensions, with head_dim 64 of one half of the keys: values go through workgroup memory, where those that the
-// row does not see become zeros. The next chunk's keys and values are under way meanwhile.
+// context in whole blocks of the cache. It walks in chunks of CHUNK keys. Keys and values take turns in one tile of workgroup memory,
+// where values that the row does not see become zeros, and in one set of registers: while keys are used, the values of the same chunk
+// are under way, and while values are used, the next chunk's keys. For the scores each of the 8 subgroups owns TILE keys. For the softmax
+// a subgroup owns rows of scores, so that maxima and sums need no workgroup memory. For the outputs it owns TILE dimensions, with
+// head_dim 64 of one half of the keys.
+//
+// Whatever is fetched ahead is fetched without a condition, so that a register is written in one place and nothing has to be moved, and
+// so waited for, where branches meet: beyond the last chunk all invocations read one and the same word instead.
 //
 // The elements of a cooperative matrix cannot be scaled row by row where they are: a chunk's outputs go through workgroup memory, and
 // are added to what each invocation keeps of the chunks before (Milakov and Gimelshein 2018; Dao et al. 2022). Queries, keys,
@@ -38,7 +42,7 @@ const WORKGROUP: u32 = N_SUBGROUPS * SUBGROUP;
 const CHUNK: u32 = N_SUBGROUPS * TILE;           // keys; two blocks of the cache
 const STEP: u32 = TILE / 4u;                     // from one matrix to the next along a query, key or value, in vec4s
 const BLOCK_VECS: u32 = KV_BLOCK * HEAD_VECS;
-const FETCHED: u32 = CHUNK * HEAD_VECS / WORKGROUP; // vec4s of a chunk's values that an invocation fetches: 16, 8 or 4
+const FETCHED: u32 = CHUNK * HEAD_VECS / WORKGROUP; // vec4s of a chunk's keys or values that an invocation fetches: 16, 8 or 4
 const WIDE: bool = HEAD_DIM == 128u;
 const HALF: u32 = HEAD_VECS - 16u;               // from the first to the fifth matrix along a query, if there are so many
 const N_DIMS: u32 = HEAD_DIM / TILE;             // matrices along the dimensions: 8, or 4 for each half of the keys
@@ -52,7 +56,7 @@ const Q_STRIDE: u32 = HEAD_VECS + 2u;            // no more than P_STRIDE
 const LOWEST: f32 = -3.0e38;
 
 // Cooperative matrices are loaded from multiples of 16 bytes, and drivers put these one after the other: each is a multiple of 16 long.
-var<workgroup> sh_v: array<KvVec, CHUNK * V_STRIDE>;
+var<workgroup> sh_kv: array<KvVec, CHUNK * V_STRIDE>;   // keys and values in turn
 var<workgroup> sh_s: array<f32, TILE * S_STRIDE>;       // scores, then outputs
 var<workgroup> sh_p: array<vec4<f16>, TILE * P_STRIDE>; // queries first, then exponentials
 var<workgroup> sh_state: array<vec4<f32>, TILE>;        // of each row: maximum, sum, and what the outputs before are worth under the maximum
@@ -67,35 +71,139 @@ fn chunk_start(row: Row, block: u32, kv_head: u32) -> vec2<u32> {
     );
 }
 
-struct Four {
+// An invocation's share of a chunk's keys or values; those beyond FETCHED are not used.
+struct Share {
     a: KvVec,
     b: KvVec,
     c: KvVec,
     d: KvVec,
+    e: KvVec,
+    f: KvVec,
+    g: KvVec,
+    h: KvVec,
+    i: KvVec,
+    j: KvVec,
+    k: KvVec,
+    l: KvVec,
+    m: KvVec,
+    n: KvVec,
+    o: KvVec,
+    p: KvVec,
 }
 
-// Number i of an invocation's shares of the values. Those with the same i lie in one block.
-fn value(start: vec2<u32>, i: u32, index: u32) -> KvVec {
+// Where number i of a share lies. Those with the same i lie in one block.
+fn place(start: vec2<u32>, i: u32, index: u32) -> u32 {
     let at = i * WORKGROUP;
-    return v_cache[select(start.x, start.y, at >= BLOCK_VECS) + at % BLOCK_VECS + index];
+    return select(start.x, start.y, at >= BLOCK_VECS) + at % BLOCK_VECS + index;
 }
 
-fn fetch_four(start: vec2<u32>, i: u32, index: u32) -> Four {
-    return Four(value(start, i, index), value(start, i + 1u, index), value(start, i + 2u, index), value(start, i + 3u, index));
+fn fetch_keys(start: vec2<u32>, index: u32) -> Share {
+    var s = Share();
+    s.a = k_cache[place(start, 0u, index)];
+    s.b = k_cache[place(start, 1u, index)];
+    s.c = k_cache[place(start, 2u, index)];
+    s.d = k_cache[place(start, 3u, index)];
+    if FETCHED > 4u {
+        s.e = k_cache[place(start, 4u, index)];
+        s.f = k_cache[place(start, 5u, index)];
+        s.g = k_cache[place(start, 6u, index)];
+        s.h = k_cache[place(start, 7u, index)];
+    }
+    if FETCHED > 8u {
+        s.i = k_cache[place(start, 8u, index)];
+        s.j = k_cache[place(start, 9u, index)];
+        s.k = k_cache[place(start, 10u, index)];
+        s.l = k_cache[place(start, 11u, index)];
+        s.m = k_cache[place(start, 12u, index)];
+        s.n = k_cache[place(start, 13u, index)];
+        s.o = k_cache[place(start, 14u, index)];
+        s.p = k_cache[place(start, 15u, index)];
+    }
+    return s;
+}
+
+fn fetch_values(start: vec2<u32>, index: u32) -> Share {
+    var s = Share();
+    s.a = v_cache[place(start, 0u, index)];
+    s.b = v_cache[place(start, 1u, index)];
+    s.c = v_cache[place(start, 2u, index)];
+    s.d = v_cache[place(start, 3u, index)];
+    if FETCHED > 4u {
+        s.e = v_cache[place(start, 4u, index)];
+        s.f = v_cache[place(start, 5u, index)];
+        s.g = v_cache[place(start, 6u, index)];
+        s.h = v_cache[place(start, 7u, index)];
+    }
+    if FETCHED > 8u {
+        s.i = v_cache[place(start, 8u, index)];
+        s.j = v_cache[place(start, 9u, index)];
+        s.k = v_cache[place(start, 10u, index)];
+        s.l = v_cache[place(start, 11u, index)];
+        s.m = v_cache[place(start, 12u, index)];
+        s.n = v_cache[place(start, 13u, index)];
+        s.o = v_cache[place(start, 14u, index)];
+        s.p = v_cache[place(start, 15u, index)];
+    }
+    return s;
+}
+
+fn put_key(k: KvVec, i: u32, index: u32) {
+    let at = i * WORKGROUP + index;
+    sh_kv[at / HEAD_VECS * V_STRIDE + at % HEAD_VECS] = k;
+}
+
+// Keys that the row does not see may hold anything: no score of theirs is used.
+fn put_keys(s: Share, index: u32) {
+    put_key(s.a, 0u, index);
+    put_key(s.b, 1u, index);
+    put_key(s.c, 2u, index);
+    put_key(s.d, 3u, index);
+    if FETCHED > 4u {
+        put_key(s.e, 4u, index);
+        put_key(s.f, 5u, index);
+        put_key(s.g, 6u, index);
+        put_key(s.h, 7u, index);
+    }
+    if FETCHED > 8u {
+        put_key(s.i, 8u, index);
+        put_key(s.j, 9u, index);
+        put_key(s.k, 10u, index);
+        put_key(s.l, 11u, index);
+        put_key(s.m, 12u, index);
+        put_key(s.n, 13u, index);
+        put_key(s.o, 14u, index);
+        put_key(s.p, 15u, index);
+    }
 }
 
 // Zeros for values that the row does not see: those may hold anything, and zero times a NaN is none. seen: from x up to y, in the chunk.
 fn put_value(v: KvVec, i: u32, seen: vec2<u32>, index: u32) {
     let at = i * WORKGROUP + index;
     let key = at / HEAD_VECS;
-    sh_v[key * V_STRIDE + at % HEAD_VECS] = select(KvVec(), v, key >= seen.x && key < seen.y);
+    sh_kv[key * V_STRIDE + at % HEAD_VECS] = select(KvVec(), v, key >= seen.x && key < seen.y);
 }
 
-fn put_four(v: Four, i: u32, seen: vec2<u32>, index: u32) {
-    put_value(v.a, i, seen, index);
-    put_value(v.b, i + 1u, seen, index);
-    put_value(v.c, i + 2u, seen, index);
-    put_value(v.d, i + 3u, seen, index);
+fn put_values(s: Share, seen: vec2<u32>, index: u32) {
+    put_value(s.a, 0u, seen, index);
+    put_value(s.b, 1u, seen, index);
+    put_value(s.c, 2u, seen, index);
+    put_value(s.d, 3u, seen, index);
+    if FETCHED > 4u {
+        put_value(s.e, 4u, seen, index);
+        put_value(s.f, 5u, seen, index);
+        put_value(s.g, 6u, seen, index);
+        put_value(s.h, 7u, seen, index);
+    }
+    if FETCHED > 8u {
+        put_value(s.i, 8u, seen, index);
+        put_value(s.j, 9u, seen, index);
+        put_value(s.k, 10u, seen, index);
+        put_value(s.l, 11u, seen, index);
+        put_value(s.m, 12u, seen, index);
+        put_value(s.n, 13u, seen, index);
+        put_value(s.o, 14u, seen, index);
+        put_value(s.p, 15u, seen, index);
+    }
 }
 
 // A lane's share of a query; rows beyond GROUP repeat the last.
@@ -183,38 +291,13 @@ fn main(
     let begin = block0 + group.x * share;
     let end = min(begin + share, block0 + n_blocks);
 
-    // all that the first chunk needs is under way at once; a split without blocks fetches the last one for nothing
+    // a split without blocks fetches the last one's keys for nothing
+    let last_block = row.pos / KV_BLOCK;
+    var start = chunk_start(row, min(begin, last_block), kv_head);
+    var next_start = chunk_start(row, min(begin + CHUNK / KV_BLOCK, last_block), kv_head);
     let query0 = fetch_query(group.z, kv_head, subgroup, lane);
     let query1 = fetch_query(group.z, kv_head, subgroup + N_SUBGROUPS, lane);
-    var start = chunk_start(row, min(begin, row.pos / KV_BLOCK), kv_head);
-    let in_block = subgroup * TILE % KV_BLOCK * HEAD_VECS;
-    let is_second = subgroup * TILE >= KV_BLOCK;
-    var my_k = select(start.x, start.y, is_second) + in_block;
-    var k0 = coopLoad<MatB>(&k_cache[my_k], HEAD_VECS);
-    var k1 = coopLoad<MatB>(&k_cache[my_k + STEP], HEAD_VECS);
-    var k2 = coopLoad<MatB>(&k_cache[my_k + 2u * STEP], HEAD_VECS);
-    var k3 = coopLoad<MatB>(&k_cache[my_k + 3u * STEP], HEAD_VECS);
-    var k4 = k0;
-    var k5 = k0;
-    var k6 = k0;
-    var k7 = k0;
-    if WIDE {
-        k4 = coopLoad<MatB>(&k_cache[my_k + 4u * STEP], HEAD_VECS);
-        k5 = coopLoad<MatB>(&k_cache[my_k + 5u * STEP], HEAD_VECS);
-        k6 = coopLoad<MatB>(&k_cache[my_k + 6u * STEP], HEAD_VECS);
-        k7 = coopLoad<MatB>(&k_cache[my_k + 7u * STEP], HEAD_VECS);
-    }
-    var v0 = fetch_four(start, 0u, index);
-    var v1 = v0;
-    var v2 = v0;
-    var v3 = v0;
-    if FETCHED > 4u {
-        v1 = fetch_four(start, 4u, index);
-    }
-    if FETCHED > 8u {
-        v2 = fetch_four(start, 8u, index);
-        v3 = fetch_four(start, 12u, index);
-    }
+    var fetched = fetch_keys(start, index);
 
     let score_scale0 = put_query(query0, subgroup, lane);
     var score_scale1 = 0.0;
@@ -229,7 +312,7 @@ fn main(
     let q1 = coopLoadT<MatA>(&sh_p[STEP], Q_STRIDE);
     let q2 = coopLoadT<MatA>(&sh_p[2u * STEP], Q_STRIDE);
     let q3 = coopLoadT<MatA>(&sh_p[3u * STEP], Q_STRIDE);
-    let q4 = coopLoadT<MatA>(&sh_p[HALF], Q_STRIDE); // for head_dim 128, as k4 to k7
+    let q4 = coopLoadT<MatA>(&sh_p[HALF], Q_STRIDE); // for head_dim 128
     let q5 = coopLoadT<MatA>(&sh_p[HALF + STEP], Q_STRIDE);
     let q6 = coopLoadT<MatA>(&sh_p[HALF + 2u * STEP], Q_STRIDE);
     let q7 = coopLoadT<MatA>(&sh_p[HALF + 3u * STEP], Q_STRIDE);
@@ -237,6 +320,7 @@ fn main(
     let mine = subgroup * TILE; // this subgroup's columns of sh_s
     let first_key = subgroup / N_DIMS * SHARE;
     let my_p = first_key / 4u;
+    let my_k = mine * V_STRIDE;
     let my_v = first_key * V_STRIDE + subgroup % N_DIMS * STEP;
     var state0 = vec2<f32>(LOWEST, 0.0);
     var state1 = vec2<f32>(LOWEST, 0.0);
@@ -247,68 +331,42 @@ fn main(
         let key0 = block * KV_BLOCK;
         let seen = vec2<u32>(max(first_seen, key0), min(row.pos + 1u, end * KV_BLOCK)) - key0; // may lie beyond the chunk
         let next = block + CHUNK / KV_BLOCK;
+        let there = next < end;
+        put_keys(fetched, index);
+        fetched = fetch_values(start, index);
+        workgroupBarrier(); // the keys are in place, the outputs of the chunk before have been added
         var s = MatC();
-        s = coopMultiplyAdd(q0, k0, s);
-        s = coopMultiplyAdd(q1, k1, s);
-        s = coopMultiplyAdd(q2, k2, s);
-        s = coopMultiplyAdd(q3, k3, s);
+        s = coopMultiplyAdd(q0, coopLoad<MatB>(&sh_kv[my_k], V_STRIDE), s);
+        s = coopMultiplyAdd(q1, coopLoad<MatB>(&sh_kv[my_k + STEP], V_STRIDE), s);
+        s = coopMultiplyAdd(q2, coopLoad<MatB>(&sh_kv[my_k + 2u * STEP], V_STRIDE), s);
+        s = coopMultiplyAdd(q3, coopLoad<MatB>(&sh_kv[my_k + 3u * STEP], V_STRIDE), s);
         if WIDE {
-            s = coopMultiplyAdd(q4, k4, s);
-            s = coopMultiplyAdd(q5, k5, s);
-            s = coopMultiplyAdd(q6, k6, s);
-            s = coopMultiplyAdd(q7, k7, s);
+            s = coopMultiplyAdd(q4, coopLoad<MatB>(&sh_kv[my_k + 4u * STEP], V_STRIDE), s);
+            s = coopMultiplyAdd(q5, coopLoad<MatB>(&sh_kv[my_k + 5u * STEP], V_STRIDE), s);
+            s = coopMultiplyAdd(q6, coopLoad<MatB>(&sh_kv[my_k + 6u * STEP], V_STRIDE), s);
+            s = coopMultiplyAdd(q7, coopLoad<MatB>(&sh_kv[my_k + 7u * STEP], V_STRIDE), s);
         }
-        // once, if there is another chunk: an `if` would have to be uniform in the eyes of naga
-        for (var ahead = next; ahead < end; ahead = end) {
-            start = chunk_start(row, next, kv_head);
-            my_k = select(start.x, start.y, is_second) + in_block;
-            k0 = coopLoad<MatB>(&k_cache[my_k], HEAD_VECS);
-            k1 = coopLoad<MatB>(&k_cache[my_k + STEP], HEAD_VECS);
-            k2 = coopLoad<MatB>(&k_cache[my_k + 2u * STEP], HEAD_VECS);
-            k3 = coopLoad<MatB>(&k_cache[my_k + 3u * STEP], HEAD_VECS);
-            if WIDE {
-                k4 = coopLoad<MatB>(&k_cache[my_k + 4u * STEP], HEAD_VECS);
-                k5 = coopLoad<MatB>(&k_cache[my_k + 5u * STEP], HEAD_VECS);
-                k6 = coopLoad<MatB>(&k_cache[my_k + 6u * STEP], HEAD_VECS);
-                k7 = coopLoad<MatB>(&k_cache[my_k + 7u * STEP], HEAD_VECS);
-            }
-        }
-        workgroupBarrier(); // the outputs of the chunk before have been added
         let scores = s;
         coopStoreT(scores, &sh_s[mine], S_STRIDE);
-        workgroupBarrier(); // the scores are in place, the queries are in registers
+        workgroupBarrier(); // the scores are in place, the keys have been used, the queries are in registers
         state0 = soften(subgroup, score_scale0, seen, state0, lane);
         if GROUP > N_SUBGROUPS {
             state1 = soften(subgroup + N_SUBGROUPS, score_scale1, seen, state1, lane);
         }
-        put_four(v0, 0u, seen, index);
-        if FETCHED > 4u {
-            put_four(v1, 4u, seen, index);
-        }
-        if FETCHED > 8u {
-            put_four(v2, 8u, seen, index);
-            put_four(v3, 12u, seen, index);
-        }
-        if next < end {
-            v0 = fetch_four(start, 0u, index);
-            if FETCHED > 4u {
-                v1 = fetch_four(start, 4u, index);
-            }
-            if FETCHED > 8u {
-                v2 = fetch_four(start, 8u, index);
-                v3 = fetch_four(start, 12u, index);
-            }
-        }
+        put_values(fetched, seen, index);
+        start = next_start;
+        fetched = fetch_keys(select(vec2<u32>(start.x), start, there), select(0u, index, there));
+        next_start = chunk_start(row, min(next + CHUNK / KV_BLOCK, last_block), kv_head);
         workgroupBarrier(); // exponentials and values are in place, the scores have been used
         var o = MatC();
         for (var key = 0u; key < SHARE; key += TILE) {
             let p = my_p + key / 4u;
             let v = my_v + key * V_STRIDE;
-            o = coopMultiplyAdd(coopLoadT<MatA>(&sh_p[p], P_STRIDE), coopLoadT<MatB>(&sh_v[v], V_STRIDE), o);
+            o = coopMultiplyAdd(coopLoadT<MatA>(&sh_p[p], P_STRIDE), coopLoadT<MatB>(&sh_kv[v], V_STRIDE), o);
         }
         let outputs = o;
         coopStoreT(outputs, &sh_s[mine], S_STRIDE);
-        workgroupBarrier(); // the outputs are in place
+        workgroupBarrier(); // the outputs are in place, the values have been used
         out0 = with_chunk(out0, index);
         if N_OUT > WORKGROUP {
             out1 = with_chunk(out1, index + WORKGROUP);
