@@ -2,12 +2,17 @@
 //
 // The GROUP query heads that share a kv head are folded into the rows of one tile: tile row r is token r / GROUP, head r % GROUP of
 // the group. One workgroup owns (tile of TOKENS tokens, kv head) and walks over the keys in tiles of KEYS. Its 8 subgroups share the
-// tile out as 4 blocks of 16 rows by 2 halves: of the keys for the scores, of the dimensions for the output. Queries, keys, exponentials
-// and values are f16; scores, maxima, sums and outputs f32.
+// tile out as 4 blocks of 16 rows by 2 halves of the keys for the scores, and as 2 blocks of 32 rows by 4 quarters of the dimensions for
+// the output, where a matrix of values serves two of outputs that way. Queries, keys, exponentials and values are f16; scores, maxima,
+// sums and outputs f32.
 //
 // Online softmax (Milakov and Gimelshein 2018; Dao et al. 2022), with one change: the elements of a cooperative matrix cannot be
 // scaled row by row where they are, so a row's maximum is only raised when a score exceeds it by SLACK, and exponentials may reach
 // e^SLACK meanwhile. Raising it takes the outputs through workgroup memory, which after the first keys is rare.
+//
+// Workgroup memory's ways are what a tile of keys takes longest for, then waiting. So: scores and exponentials go in vec4s, laid out so that
+// neighbours meet different banks; what four or eight neighbours share they pass on by shuffles instead of through memory and a barrier;
+// where the next keys lie is looked up a tile ahead; and only tiles that some row does not see whole compare positions.
 //
 // Header: SUBGROUP, HEAD_DIM, KV_BLOCK, GROUP. KEYS is KV_BLOCK, so a key tile is one block. Needs shared/coop_16_f16.wgsl.
 
@@ -31,33 +36,47 @@ struct Tile {
 @group(0) @binding(3) var<storage, read> rows: array<Row>;            // [n_tokens]
 @group(0) @binding(4) var<storage, read> block_table: array<u32>;     // [n_slots, blocks_per_slot]
 @group(0) @binding(5) var<storage, read> tiles: array<Tile>;          // [n_tiles]
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;       // [n_tokens, n_kv_heads * GROUP, head_dim]
+@group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>; // [n_tokens, n_kv_heads * GROUP, head_dim]
 
 const WORKGROUP: u32 = 8u * SUBGROUP;
 const ROWS: u32 = 64u;
 const TOKENS: u32 = ROWS / GROUP;
 const KEYS: u32 = KV_BLOCK;
 const WIDE: u32 = HEAD_DIM / 128u;               // 1 for head_dim 128, 0 for 64
-const N_OUT: u32 = HEAD_DIM / (2u * TILE);       // matrices of outputs of a subgroup
-const STEP: u32 = TILE / 4u;                     // from one matrix to the next along a query, key or value, in vec4s
+const N_OUT: u32 = HEAD_DIM / (4u * TILE);       // matrices of outputs of a subgroup, side by side
+const STEP: u32 = TILE / 4u;                     // from one matrix to the next along a row of any array, in vec4s
 const NEXT: u32 = TILE * KV_STRIDE;              // the same from key to key
+const BELOW: u32 = TILE * S_STRIDE;              // and from scores to scores, or outputs to outputs
 const KV_STRIDE: u32 = HEAD_VECS + 2u;           // padded by 8 halves: neighbouring keys lie in different banks
-const S_STRIDE: u32 = KEYS + 4u;
-const P_STRIDE: u32 = KEYS + 8u;
-const SHARERS: u32 = WORKGROUP / ROWS;           // invocations that share a row of scores
-const SHARE: u32 = KEYS / SHARERS;
+const S_STRIDE: u32 = KEYS / 4u + 2u;            // in vec4s, as P_STRIDE; padded by 8 of their elements for the same reason
+const P_STRIDE: u32 = KEYS / 4u + 2u;
+const SHARERS: u32 = WORKGROUP / ROWS;           // neighbours that share a row of scores: 4, or 8 in a subgroup of 64
+const SHARE: u32 = KEYS / (4u * SHARERS);        // vec4s of scores that one of them has: 4 or 2
 const Q_SHARE: u32 = HEAD_VECS / SHARERS;
-const FETCHED: u32 = KEYS * HEAD_VECS / WORKGROUP;
+const FETCHED: u32 = KEYS * HEAD_VECS / WORKGROUP; // 8, 4 or 2
 const LOWEST: f32 = -3.0e38;
-const SLACK: f32 = 8.0;                          // e^8 times 64 keys is far from f16's end
+const UNSEEN: f32 = -1.0e38;                     // the maximum before any score: e^(LOWEST - UNSEEN) is 0
+const LOG2_E: f32 = 1.4426950408889634;
+const SLACK: f32 = 11.541560327111707;           // 8 log2(e); e^8 times 64 keys is far from f16's end
 
 // Cooperative matrices are loaded from multiples of 16 bytes, and drivers put these one after the other: each is a multiple of 16 long.
 var<workgroup> sh_kv: array<vec4<f16>, KEYS * KV_STRIDE>; // queries first, then keys and values in turn
-var<workgroup> sh_s: array<f32, ROWS * S_STRIDE>;         // scores; outputs on their way through
-var<workgroup> sh_p: array<f16, ROWS * P_STRIDE>;         // exponentials
-var<workgroup> sh_part: array<f32, WORKGROUP>;
-var<workgroup> sh_alpha: array<f32, ROWS>;                // what the old sums are worth under the new maximum
+var<workgroup> sh_s: array<vec4<f32>, ROWS * S_STRIDE>;   // scores; outputs on their way through
+var<workgroup> sh_p: array<vec4<f16>, ROWS * P_STRIDE>;   // exponentials
+var<workgroup> sh_alpha: array<f32, ROWS>;                // what the old sums are worth under the new maximum; the sums at the end
 var<workgroup> sh_raised: array<atomic<u32>, 4>;          // [0]: whether outputs have to be scaled in this tile of keys
+
+// An invocation's part of a tile of keys or values. Names instead of an array, which would end up in memory.
+struct Fetched {
+    v0: KvVec,
+    v1: KvVec,
+    v2: KvVec,
+    v3: KvVec,
+    v4: KvVec,
+    v5: KvVec,
+    v6: KvVec,
+    v7: KvVec,
+}
 
 // The tile row's place in q and out, in vec4s.
 fn row_start(tile: Tile, kv_head: u32, r: u32) -> u32 {
@@ -73,64 +92,132 @@ fn first_seen(pos: u32) -> u32 {
     return 0u;
 }
 
-// Keys from seen.x up to seen.y; zeros for those that no row sees, which may never have been written: an exponential of zero times
-// a NaN would not vanish.
-fn fetch_k(base: u32, seen: vec2<u32>, index: u32) -> array<KvVec, FETCHED> {
-    var fetched: array<KvVec, FETCHED>;
-    for (var i = 0u; i < FETCHED; i++) {
-        let at = index + i * WORKGROUP;
-        let key = at / HEAD_VECS;
-        fetched[i] = select(KvVec(), k_cache[base + at], key >= seen.x && key < seen.y);
+// Vec4 number `at` of the block of keys at `base`; zeros for keys outside seen.x to seen.y, which no row sees and which may never have
+// been written: an exponential of zero times a NaN would not vanish.
+fn key_at(base: u32, seen: vec2<u32>, at: u32) -> KvVec {
+    let key = at / HEAD_VECS;
+    return select(KvVec(), k_cache[base + at], key >= seen.x && key < seen.y);
+}
+
+fn value_at(base: u32, seen: vec2<u32>, at: u32) -> KvVec {
+    let key = at / HEAD_VECS;
+    return select(KvVec(), v_cache[base + at], key >= seen.x && key < seen.y);
+}
+
+fn fetch_k(base: u32, seen: vec2<u32>, index: u32) -> Fetched {
+    var fetched: Fetched;
+    fetched.v0 = key_at(base, seen, index);
+    fetched.v1 = key_at(base, seen, index + WORKGROUP);
+    if FETCHED > 2u {
+        fetched.v2 = key_at(base, seen, index + 2u * WORKGROUP);
+        fetched.v3 = key_at(base, seen, index + 3u * WORKGROUP);
+    }
+    if FETCHED > 4u {
+        fetched.v4 = key_at(base, seen, index + 4u * WORKGROUP);
+        fetched.v5 = key_at(base, seen, index + 5u * WORKGROUP);
+        fetched.v6 = key_at(base, seen, index + 6u * WORKGROUP);
+        fetched.v7 = key_at(base, seen, index + 7u * WORKGROUP);
     }
     return fetched;
 }
 
-fn fetch_v(base: u32, seen: vec2<u32>, index: u32) -> array<KvVec, FETCHED> {
-    var fetched: array<KvVec, FETCHED>;
-    for (var i = 0u; i < FETCHED; i++) {
-        let at = index + i * WORKGROUP;
-        let key = at / HEAD_VECS;
-        fetched[i] = select(KvVec(), v_cache[base + at], key >= seen.x && key < seen.y);
+fn fetch_v(base: u32, seen: vec2<u32>, index: u32) -> Fetched {
+    var fetched: Fetched;
+    fetched.v0 = value_at(base, seen, index);
+    fetched.v1 = value_at(base, seen, index + WORKGROUP);
+    if FETCHED > 2u {
+        fetched.v2 = value_at(base, seen, index + 2u * WORKGROUP);
+        fetched.v3 = value_at(base, seen, index + 3u * WORKGROUP);
+    }
+    if FETCHED > 4u {
+        fetched.v4 = value_at(base, seen, index + 4u * WORKGROUP);
+        fetched.v5 = value_at(base, seen, index + 5u * WORKGROUP);
+        fetched.v6 = value_at(base, seen, index + 6u * WORKGROUP);
+        fetched.v7 = value_at(base, seen, index + 7u * WORKGROUP);
     }
     return fetched;
 }
 
-fn put(fetched: array<KvVec, FETCHED>, index: u32) {
-    for (var i = 0u; i < FETCHED; i++) {
-        let at = index + i * WORKGROUP;
-        sh_kv[(at / HEAD_VECS) * KV_STRIDE + at % HEAD_VECS] = fetched[i];
+fn put_at(at: u32, v: KvVec) {
+    sh_kv[(at / HEAD_VECS) * KV_STRIDE + at % HEAD_VECS] = v;
+}
+
+fn put(fetched: Fetched, index: u32) {
+    put_at(index, fetched.v0);
+    put_at(index + WORKGROUP, fetched.v1);
+    if FETCHED > 2u {
+        put_at(index + 2u * WORKGROUP, fetched.v2);
+        put_at(index + 3u * WORKGROUP, fetched.v3);
+    }
+    if FETCHED > 4u {
+        put_at(index + 4u * WORKGROUP, fetched.v4);
+        put_at(index + 5u * WORKGROUP, fetched.v5);
+        put_at(index + 6u * WORKGROUP, fetched.v6);
+        put_at(index + 7u * WORKGROUP, fetched.v7);
     }
 }
 
-// Takes one of every subgroup's matrices of outputs through workgroup memory, where rows are multiplied by sh_alpha.
-fn scaled(before: MatC, through: u32, index: u32) -> MatC {
-    coopStoreT(before, &sh_s[through], S_STRIDE);
-    workgroupBarrier(); // the outputs are out
-    for (var i = index; i < ROWS * 2u * TILE; i += WORKGROUP) {
-        let r = i / (2u * TILE);
-        sh_s[r * S_STRIDE + i % TILE + (i / TILE % 2u) * 2u * TILE] *= sh_alpha[r];
-    }
-    workgroupBarrier(); // they are scaled
-    let after = coopLoadT<MatC>(&sh_s[through], S_STRIDE);
-    workgroupBarrier(); // and back
-    return after;
+// Which keys of the tile at key0 any row sees.
+fn seen_in(key0: u32, first_key: u32, last_key: u32) -> vec2<u32> {
+    return vec2<u32>(max(first_key, key0) - key0, min(KEYS, last_key + 1u - key0));
 }
 
-// Divides one of every subgroup's matrices of outputs, number j, by the sums and writes it.
-fn hand_out(outputs: MatC, j: u32, tile: Tile, kv_head: u32, through: u32, index: u32) {
+// The largest of those that share a row.
+fn sharers_max(mine: f32) -> f32 {
+    var all = max(mine, subgroupShuffleXor(mine, 1u));
+    all = max(all, subgroupShuffleXor(all, 2u));
+    if SHARERS == 8u {
+        all = max(all, subgroupShuffleXor(all, 4u));
+    }
+    return all;
+}
+
+fn sharers_sum(mine: f32) -> f32 {
+    var all = mine + subgroupShuffleXor(mine, 1u);
+    all += subgroupShuffleXor(all, 2u);
+    if SHARERS == 8u {
+        all += subgroupShuffleXor(all, 4u);
+    }
+    return all;
+}
+
+fn widest_of(v: vec4<f32>) -> f32 {
+    return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+// Scores of keys from `key` on, without those outside `sight`: first and last position that the row sees.
+fn masked(scores: vec4<f32>, key: u32, sight: vec2<u32>) -> vec4<f32> {
+    let keys = key + vec4<u32>(0u, 1u, 2u, 3u);
+    return select(vec4<f32>(LOWEST), scores, (keys >= vec4<u32>(sight.x)) & (keys <= vec4<u32>(sight.y)));
+}
+
+// Writes 2^(scores - m) and returns their sum, as rounded, so that the weights sum to one.
+fn put_exponentials(scores: vec4<f32>, m: f32, at: u32) -> f32 {
+    let p = vec4<f16>(exp2(scores - m));
+    sh_p[at] = p;
+    return dot(vec4<f32>(p), vec4<f32>(1.0));
+}
+
+// Multiplies the rows of two of every subgroup's matrices of outputs, on their way through sh_s, by sh_alpha.
+fn scale_outputs(index: u32) {
+    for (var i = index; i < ROWS * 4u * STEP; i += WORKGROUP) {
+        let r = i / (4u * STEP);
+        sh_s[r * S_STRIDE + i % (4u * STEP)] *= sh_alpha[r];
+    }
+}
+
+// Divides two of every subgroup's matrices of outputs, one below the other, number j from the left, by the sums and writes them.
+fn hand_out(outputs: MatC, outputs_below: MatC, j: u32, tile: Tile, kv_head: u32, through: u32, index: u32) {
     workgroupBarrier(); // sums are in place; what went through before is gone
     coopStoreT(outputs, &sh_s[through], S_STRIDE);
+    coopStoreT(outputs_below, &sh_s[through + BELOW], S_STRIDE);
     workgroupBarrier(); // the outputs are out
-    for (var i = index; i < ROWS * 2u * TILE; i += WORKGROUP) {
-        let r = i / (2u * TILE);
-        let half = i / TILE % 2u;
+    for (var i = index; i < ROWS * 4u * STEP; i += WORKGROUP) {
+        let r = i / (4u * STEP);
+        let column = i % (4u * STEP);
         if r < tile.n_rows * GROUP {
-            var sum = 0.0;
-            for (var share = 0u; share < SHARERS; share++) {
-                sum += sh_part[r * SHARERS + share];
-            }
-            let d = (half * N_OUT + j) * TILE + i % TILE;
-            out[row_start(tile, kv_head, r) * 4u + d] = sh_s[r * S_STRIDE + i % TILE + half * 2u * TILE] / sum;
+            let d = (column / STEP * N_OUT + j) * STEP + column % STEP;
+            out[row_start(tile, kv_head, r) + d] = sh_s[r * S_STRIDE + column] / sh_alpha[r];
         }
     }
 }
@@ -139,38 +226,45 @@ fn hand_out(outputs: MatC, j: u32, tile: Tile, kv_head: u32, through: u32, index
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) n_groups: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
     @builtin(subgroup_id) subgroup: u32,
 ) {
+    let index = subgroup * SUBGROUP + lane; // so that neighbours are lanes of one subgroup
     let tile = tiles[n_groups.x - 1u - group.x]; // the last ones see the most keys: they go first
     let kv_head = group.y;
     let slot = rows[tile.first_row].slot;
+    let first_pos = rows[tile.first_row].pos;
     let last_key = rows[tile.first_row + tile.n_rows - 1u].pos;
     let my_rows = (subgroup % 4u) * TILE;
     let my_half = subgroup / 4u;
-    let my_row = index / SHARERS; // the row of scores that this invocation has a share of
+    let out_rows = (subgroup % 2u) * 2u * TILE;
+    let my_quarter = subgroup / 2u;
+    // the row of scores that this invocation has a share of: eight to a subgroup, the second and third exchanged, since rows that lie two
+    // apart share no banks
+    let in_eight = lane / SHARERS;
+    let my_row = subgroup * 8u + (in_eight & 4u) + (in_eight & 1u) * 2u + (in_eight >> 1u) % 2u;
+    let my_share = lane % SHARERS;
     let my_pos = rows[tile.first_row + min(my_row / GROUP, tile.n_rows - 1u)].pos;
-    let my_first = first_seen(my_pos);
-    let my_share = (index % SHARERS) * SHARE;
+    let my_sight = vec2<u32>(first_seen(my_pos), my_pos);
 
     // each row times a power of two that brings its largest magnitude into [2^14, 2^15), as in to_f16.wgsl; scores are divided by it
-    let my_q0 = row_start(tile, kv_head, my_row) + (index % SHARERS) * Q_SHARE;
+    let my_q0 = row_start(tile, kv_head, my_row) + my_share;
     var widest = vec4<f32>(0.0);
     for (var i = 0u; i < Q_SHARE; i++) {
-        widest = max(widest, abs(q[my_q0 + i]));
+        widest = max(widest, abs(q[my_q0 + i * SHARERS]));
     }
-    sh_part[index] = max(max(widest.x, widest.y), max(widest.z, widest.w));
-    workgroupBarrier(); // the largest of each share is in place
-    var largest_q = 0.0;
-    for (var i = 0u; i < SHARERS; i++) {
-        largest_q = max(largest_q, sh_part[my_row * SHARERS + i]);
-    }
-    let exponent = clamp(bitcast<u32>(largest_q) >> 23u, 15u, 254u);
+    let exponent = clamp(bitcast<u32>(sharers_max(widest_of(widest))) >> 23u, 15u, 254u);
     let q_scale = bitcast<f32>((268u - exponent) << 23u);
     for (var i = 0u; i < Q_SHARE; i++) {
-        sh_kv[my_row * KV_STRIDE + (index % SHARERS) * Q_SHARE + i] = vec4<f16>(q[my_q0 + i] * q_scale);
+        sh_kv[my_row * KV_STRIDE + my_share + i * SHARERS] = vec4<f16>(q[my_q0 + i * SHARERS] * q_scale);
     }
-    let score_scale = params.scale * bitcast<f32>((exponent - 14u) << 23u);
+    let score_scale = params.scale * LOG2_E * bitcast<f32>((exponent - 14u) << 23u); // exponentials are powers of two
+
+    let first_key = first_seen(first_pos);
+    let tile_begin = first_key / KEYS;
+    let tile_end = last_key / KEYS + 1u;
+    let table = slot * params.blocks_per_slot;
+    var base = kv_index(block_table[table + tile_begin], kv_head, params.n_kv_heads, 0u);
     workgroupBarrier(); // the queries are in place
     // matrices have names instead of indices: arrays of them end up in memory. The second half is for head_dim 128.
     let my_q = my_rows * KV_STRIDE;
@@ -182,31 +276,29 @@ fn main(
     let q5 = coopLoadT<MatA>(&sh_kv[my_q + WIDE * 5u * STEP], KV_STRIDE);
     let q6 = coopLoadT<MatA>(&sh_kv[my_q + WIDE * 6u * STEP], KV_STRIDE);
     let q7 = coopLoadT<MatA>(&sh_kv[my_q + WIDE * 7u * STEP], KV_STRIDE);
+    // o1 lies below o0, o2 beside it
     var o0 = MatC();
     var o1 = MatC();
     var o2 = MatC();
     var o3 = MatC();
-    let through = my_rows * S_STRIDE + my_half * 2u * TILE; // this subgroup's place in sh_s
-    let through_next = through + TILE;
-    var m = LOWEST;
+    let through = my_rows * S_STRIDE + my_half * 2u * STEP; // this subgroup's place in sh_s
+    let through_next = through + STEP;
+    let through_out = out_rows * S_STRIDE + my_quarter * STEP; // and its outputs'
+    var m = UNSEEN; // in powers of two, as all scores
     var l = 0.0; // over this invocation's share of the keys
 
-    let first_key = first_seen(rows[tile.first_row].pos);
-    let tile_begin = first_key / KEYS;
-    let tile_end = last_key / KEYS + 1u;
     for (var key_tile = tile_begin; key_tile < tile_end; key_tile++) {
         let key0 = key_tile * KEYS;
-        let block = block_table[slot * params.blocks_per_slot + key_tile];
-        let base = kv_index(block, kv_head, params.n_kv_heads, 0u);
-        let seen = vec2<u32>(max(first_key, key0) - key0, min(KEYS, last_key + 1u - key0));
-        let keys = fetch_k(base, seen, index);
+        let block_ahead = block_table[table + min(key_tile + 1u, tile_end - 1u)]; // asked for early: the next keys wait for it
+        let keys = fetch_k(base, seen_in(key0, first_key, last_key), index);
         workgroupBarrier(); // queries, or the values of the tile before, have been used
         put(keys, index);
         if index == 0u {
             atomicStore(&sh_raised[0], 0u);
         }
         workgroupBarrier(); // the keys are in place
-        let values = fetch_v(base, seen, index);
+        let values = fetch_v(base, seen_in(key0, first_key, last_key), index);
+        base = kv_index(block_ahead, kv_head, params.n_kv_heads, 0u);
         let my_k = my_half * 2u * TILE * KV_STRIDE;
         var s0 = MatC();
         var s1 = MatC();
@@ -235,68 +327,92 @@ fn main(
         workgroupBarrier(); // the scores are in place, the keys have been used
         put(values, index);
 
-        var s: array<f32, SHARE>;
-        var largest = LOWEST;
-        for (var i = 0u; i < SHARE; i++) {
-            let key = key0 + my_share + i;
-            s[i] = select(LOWEST, sh_s[my_row * S_STRIDE + my_share + i] * score_scale, key <= my_pos && key >= my_first);
-            largest = max(largest, s[i]);
+        let my_s = my_row * S_STRIDE + my_share;
+        var t0 = sh_s[my_s] * score_scale;
+        var t1 = sh_s[my_s + SHARERS] * score_scale;
+        var t2 = vec4<f32>(LOWEST);
+        var t3 = vec4<f32>(LOWEST);
+        if SHARE == 4u {
+            t2 = sh_s[my_s + 2u * SHARERS] * score_scale;
+            t3 = sh_s[my_s + 3u * SHARERS] * score_scale;
         }
-        sh_part[index] = largest;
-        workgroupBarrier(); // maxima of all shares and the values are in place
-        for (var i = 0u; i < SHARERS; i++) {
-            largest = max(largest, sh_part[my_row * SHARERS + i]);
+        if key0 + KEYS > first_pos + 1u || key0 < first_seen(last_key) {
+            let key = key0 + 4u * my_share;
+            t0 = masked(t0, key, my_sight);
+            t1 = masked(t1, key + 4u * SHARERS, my_sight);
+            if SHARE == 4u {
+                t2 = masked(t2, key + 8u * SHARERS, my_sight);
+                t3 = masked(t3, key + 12u * SHARERS, my_sight);
+            }
         }
+        let largest = sharers_max(widest_of(max(max(t0, t1), max(t2, t3))));
+        var alpha = 1.0;
         if largest > m + SLACK {
-            let alpha = exp(m - largest);
+            alpha = exp2(m - largest);
             l *= alpha;
             m = largest;
-            sh_alpha[my_row] = alpha;
             if key_tile > tile_begin { // before that there is no output
                 atomicStore(&sh_raised[0], 1u);
             }
-        } else {
-            sh_alpha[my_row] = 1.0;
         }
-        for (var i = 0u; i < SHARE; i++) {
-            let p = f16(select(0.0, exp(s[i] - m), s[i] > LOWEST)); // a row may see no key of this tile
-            l += f32(p); // as rounded, so that the weights sum to one
-            sh_p[my_row * P_STRIDE + my_share + i] = p;
+        if my_share == 0u {
+            sh_alpha[my_row] = alpha;
         }
-        workgroupBarrier(); // exponentials and factors are in place
-        if workgroupUniformLoad(&sh_raised[0]) != 0u {
+        let my_p = my_row * P_STRIDE + my_share;
+        l += put_exponentials(t0, m, my_p);
+        l += put_exponentials(t1, m, my_p + SHARERS);
+        if SHARE == 4u {
+            l += put_exponentials(t2, m, my_p + 2u * SHARERS);
+            l += put_exponentials(t3, m, my_p + 3u * SHARERS);
+        }
+        if workgroupUniformLoad(&sh_raised[0]) != 0u { // a barrier as well: values, exponentials and factors are in place
             let before0 = o0;
-            o0 = scaled(before0, through, index);
+            coopStoreT(before0, &sh_s[through_out], S_STRIDE);
             let before1 = o1;
-            o1 = scaled(before1, through, index);
+            coopStoreT(before1, &sh_s[through_out + BELOW], S_STRIDE);
+            workgroupBarrier(); // the outputs are out
+            scale_outputs(index);
+            workgroupBarrier(); // they are scaled
+            o0 = coopLoadT<MatC>(&sh_s[through_out], S_STRIDE);
+            o1 = coopLoadT<MatC>(&sh_s[through_out + BELOW], S_STRIDE);
             if WIDE == 1u {
+                workgroupBarrier(); // and back
                 let before2 = o2;
-                o2 = scaled(before2, through, index);
+                coopStoreT(before2, &sh_s[through_out], S_STRIDE);
                 let before3 = o3;
-                o3 = scaled(before3, through, index);
+                coopStoreT(before3, &sh_s[through_out + BELOW], S_STRIDE);
+                workgroupBarrier(); // the others are out
+                scale_outputs(index);
+                workgroupBarrier(); // they are scaled
+                o2 = coopLoadT<MatC>(&sh_s[through_out], S_STRIDE);
+                o3 = coopLoadT<MatC>(&sh_s[through_out + BELOW], S_STRIDE);
             }
         }
         for (var k = 0u; k < KEYS; k += TILE) {
-            let a = coopLoadT<MatA>(&sh_p[my_rows * P_STRIDE + k], P_STRIDE);
-            let v = k * KV_STRIDE + my_half * N_OUT * STEP;
-            o0 = coopMultiplyAdd(a, coopLoadT<MatB>(&sh_kv[v], KV_STRIDE), o0);
-            o1 = coopMultiplyAdd(a, coopLoadT<MatB>(&sh_kv[v + STEP], KV_STRIDE), o1);
+            let p0 = coopLoadT<MatA>(&sh_p[out_rows * P_STRIDE + k / 4u], P_STRIDE);
+            let p1 = coopLoadT<MatA>(&sh_p[(out_rows + TILE) * P_STRIDE + k / 4u], P_STRIDE);
+            let v = k * KV_STRIDE + my_quarter * N_OUT * STEP;
+            let v0 = coopLoadT<MatB>(&sh_kv[v], KV_STRIDE);
+            o0 = coopMultiplyAdd(p0, v0, o0);
+            o1 = coopMultiplyAdd(p1, v0, o1);
             if WIDE == 1u {
-                o2 = coopMultiplyAdd(a, coopLoadT<MatB>(&sh_kv[v + 2u * STEP], KV_STRIDE), o2);
-                o3 = coopMultiplyAdd(a, coopLoadT<MatB>(&sh_kv[v + 3u * STEP], KV_STRIDE), o3);
+                let v1 = coopLoadT<MatB>(&sh_kv[v + STEP], KV_STRIDE);
+                o2 = coopMultiplyAdd(p0, v1, o2);
+                o3 = coopMultiplyAdd(p1, v1, o3);
             }
         }
     }
 
-    sh_part[index] = l;
+    let sum = sharers_sum(l);
+    if my_share == 0u {
+        sh_alpha[my_row] = sum;
+    }
     let last0 = o0;
-    hand_out(last0, 0u, tile, kv_head, through, index);
     let last1 = o1;
-    hand_out(last1, 1u, tile, kv_head, through, index);
+    hand_out(last0, last1, 0u, tile, kv_head, through_out, index);
     if WIDE == 1u {
         let last2 = o2;
-        hand_out(last2, 2u, tile, kv_head, through, index);
         let last3 = o3;
-        hand_out(last3, 3u, tile, kv_head, through, index);
+        hand_out(last2, last3, 1u, tile, kv_head, through_out, index);
     }
 }
