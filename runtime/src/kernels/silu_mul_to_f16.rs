@@ -1,7 +1,7 @@
 //! SwiGLU's middle straight to f16 for the matrix units: [`super::silu_mul`] and [`super::to_f16`] in one dispatch.
 //!
-//! Shapes: gate_up `[n_tokens, 2 d_ff]` (gate first), out as [`super::to_f16`] has it with d_ff columns; d_ff a multiple of 8. It reads
-//! a row twice where d_ff is above 4096.
+//! Shapes: gate_up `[n_tokens, 2 d_ff]` (gate first), out as [`super::to_f16`] has it with d_ff columns; d_ff a multiple of 8. Of a
+//! row it reads twice what lies behind 32,768 columns.
 
 use qwgpu_shaders::Variant;
 

@@ -15,8 +15,10 @@ use crate::{
     padded,
 };
 
-/// Around the 2048 columns that a workgroup takes at once, the 4096 that it keeps, and every model's widths.
-pub(super) const COLS: [usize; 15] = [896, 8, 16, 64, 136, 1536, 2040, 2048, 2056, 3584, 4864, 8960, 18944, 4096, 4104];
+/// Around the 2048 columns that a workgroup takes at once, the 4096 or 32,768 that it keeps, and every model's widths.
+pub(super) const COLS: [usize; 17] = [
+    896, 8, 16, 64, 136, 1536, 2040, 2048, 2056, 3584, 4864, 8960, 18944, 4096, 4104, 32776, 29568,
+];
 const N_TOKENS: [usize; 3] = [3, 1, 17];
 
 pub(super) fn cases() -> Vec<Case> {
