@@ -1,9 +1,10 @@
 // Matrix times a few vectors: out[t, first_out + r] (+)= sum_k weights[r, k] * x[t, k] (+ bias[first_out + r]).
 //
 // For few rows of x, as in decode: bound by reading the weights once. One workgroup owns N_ROWS rows of the matrix for N_TOKENS tokens,
-// and shares them out by columns or by rows; its invocations take eight elements at a time. The grid has tiles of tokens in z.
+// and shares them out by columns or by rows; its invocations take eight elements at a time.
 //
-// Header: WORKGROUP, N_ROWS, N_TOKENS, N_SUMS = N_ROWS * N_TOKENS.
+// Header: WORKGROUP, N_ROWS, N_TOKENS, N_SUMS = N_ROWS * N_TOKENS, TOKEN_TILES: 1 where the grid has tiles of tokens in z, 0 where one has
+// them all.
 
 struct Params {
     n_tokens: u32,
@@ -30,7 +31,7 @@ fn main(inv: Invocation) {
     if row0 >= params.n_rows {
         return; // the whole workgroup leaves: it lies beyond the last row
     }
-    let token0 = inv.group.z * N_TOKENS;
+    let token0 = inv.group.z * N_TOKENS * TOKEN_TILES; // a constant where there is one tile, and so is where x begins
     var sums: array<f32, ROWS_EACH * N_TOKENS>;
     for (var g = first_group(inv); g < params.groups; g += GROUP_STEP) {
         for (var r = 0u; r < ROWS_EACH; r++) {

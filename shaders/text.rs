@@ -115,6 +115,7 @@ impl Variant {
                 ("N_ROWS", rows),
                 ("N_TOKENS", n_tokens),
                 ("N_SUMS", rows * n_tokens),
+                ("TOKEN_TILES", matches!(split, Split::Rows) as u32),
             ],
             Self::NormQkvRope { split, rows, head_dim, .. } => {
                 let mut all = norm_rows(split, rows);
