@@ -105,12 +105,14 @@ pub struct Matmul {
 struct Dot {
     quantize: Quantize,
     norm_quantize: NormQuantize,
-    matvec: PerDType<MatvecDot>,
+    /// By the columns that each is for at most.
+    matvecs: Vec<(usize, PerDType<MatvecDot>)>,
 }
 
 impl Dot {
-    /// Invocations and rows of a workgroup, tuned on an H100.
-    const SHARE: (u32, u32) = (128, 2);
+    /// Up to how many columns, and invocations and rows of a workgroup, tuned on an H100: an invocation has a block of 32 columns at a
+    /// time, and of 0.5B's 28 blocks a workgroup of 128 would leave 100 invocations without any.
+    const SHARES: [(usize, (u32, u32)); 3] = [(1024, (32, 2)), (2048, (64, 2)), (usize::MAX, (128, 2))];
 
     /// `None` where no weights are quantised or the adapter has no use for it.
     fn new(gpu: &Gpu, dtypes: &[DType]) -> Result<Option<Self>> {
@@ -118,12 +120,21 @@ impl Dot {
         if quantised.is_empty() {
             return Ok(None);
         }
-        let (workgroup, rows) = Self::SHARE;
+        let matvec = |(columns, (workgroup, rows))| -> Result<_> {
+            let per_dtype = PerDType::new(&quantised, |dtype| MatvecDot::new(gpu, dtype, workgroup, rows))?;
+            Ok((columns, per_dtype))
+        };
         Ok(Some(Self {
             quantize: Quantize::new(gpu)?,
             norm_quantize: NormQuantize::new(gpu)?,
-            matvec: PerDType::new(&quantised, |dtype| MatvecDot::new(gpu, dtype, workgroup, rows))?,
+            matvecs: Self::SHARES.into_iter().map(matvec).collect::<Result<_>>()?,
         }))
+    }
+
+    fn matvec(&self, weights: &Matrix) -> &MatvecDot {
+        let fits = self.matvecs.iter().find(|(columns, _)| weights.cols() <= *columns);
+        let (_, per_dtype) = fits.expect("the last share is for any number of columns");
+        per_dtype.get(weights.dtype())
     }
 }
 
@@ -220,7 +231,7 @@ impl Matmul {
             if !product.in_bytes {
                 dot.quantize.dispatch(pass, product.x, bytes);
             }
-            dot.matvec.get(product.weights.dtype()).dispatch(pass, product, bytes);
+            dot.matvec(product.weights).dispatch(pass, product, bytes);
         } else if product.out.rows() <= max_tokens(pass.gpu().caps()) {
             self.matvec.get(product.weights.dtype()).dispatch(pass, product);
         } else if product.operand.is_some() && self.takes_operand(product.out.rows()) {
@@ -245,7 +256,7 @@ impl Matmul {
             panic!("matmul: no room for the bytes of a norm")
         };
         dot.norm_quantize.dispatch(pass, product.x, norm, eps, bytes);
-        dot.matvec.get(product.weights.dtype()).dispatch(pass, product, bytes);
+        dot.matvec(product.weights).dispatch(pass, product, bytes);
     }
 
     /// The kernel for matrix units whatever the number of rows; for tests.

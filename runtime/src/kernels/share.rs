@@ -28,9 +28,10 @@ const ANY: usize = usize::MAX;
 /// GPUs with subgroups, tuned on an H100. Two or four rows read x once for all; rows of many columns are shared out to more invocations,
 /// so that each takes few turns, and matrices of few rows are cut finer, so that there are some workgroups for each multiprocessor.
 const SUBGROUPS: &[Line] = &[
-    line(2048, 2048, 128, 2),
+    line(2048, 1024, 128, 2),
     line(2048, ANY, 256, 2),
     line(ANY, 1024, 64, 4),
+    line(1 << 16, 2048, 64, 4),
     line(ANY, 2048, 128, 2),
     line(4095, ANY, 256, 4),
     line(8191, ANY, 128, 4),
@@ -41,7 +42,8 @@ const SUBGROUPS: &[Line] = &[
 /// than many rows: with one turn fewer, 7B's output product in q4 takes 14 us instead of 24.
 const SUBGROUPS_QUANTISED: &[Line] = &[
     line(1023, 2048, 128, 1),
-    line(2048, 2048, 128, 2),
+    line(1023, ANY, 256, 1),
+    line(2048, 1024, 128, 2),
     line(2048, ANY, 256, 2),
     line(ANY, 1024, 32, 4),
     line(ANY, 2048, 128, 2),
