@@ -245,6 +245,9 @@ pub const PAIRS_DOT_ROWS: [u32; 2] = [2, 4];
 /// The same for queries, keys and values, whose kernel has a text for each head size and cache as well.
 pub const QKV_DOT_ROWS: [u32; 2] = [2, 4];
 
+/// Rows of the matrix that a workgroup of [`crate::Variant::NormQkvRopeDot`] owns: two to a team of 32 invocations.
+pub const NORM_QKV_DOT_ROWS: u32 = 16;
+
 /// Rows of the matrix that one mat-vec workgroup owns at most, for a given token count: register use stays at 8 to 16 sums.
 #[must_use]
 pub const fn matvec_rows(n_tokens: u32) -> u32 {

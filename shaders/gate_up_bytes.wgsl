@@ -1,9 +1,10 @@
-// The first half of one token's feed-forward with quantised weights and a normalised x in bytes, and the result in bytes too, as the
-// product behind it takes them: hidden[slot] = silu(gate_e x) * (up_e x) of the expert e of each slot. A dense network is a stack of one.
-// What experts_gate_up_dot.wgsl or gate_up_dot.wgsl and quantize.wgsl do, in one dispatch.
+// The first half of one token's feed-forward with quantised weights, the result in bytes, as the product behind it takes them:
+// hidden[slot] = silu(gate_e n) * (up_e n), n = x / sqrt(mean(x^2) + eps) * norm in bytes, of the expert e of each slot. A dense network is
+// a stack of one. What norm_quantize.wgsl, experts_gate_up_dot.wgsl or gate_up_dot.wgsl, and quantize.wgsl do, in one dispatch.
 //
 // One workgroup owns a block of 32 outputs of a slot; each of its teams of LANES invocations owns four: four rows of gate and the same
-// of up, d_ff rows further on, whose blocks it shares out. Header: WORKGROUP, N_SLOTS = TEAMS. Needs one shared/team_*.wgsl.
+// of up, d_ff rows further on, whose blocks it shares out. With AHEAD the first of those are on their way while x is normalised; it takes
+// registers that other workgroups could use. Header: WORKGROUP, N_SLOTS = TEAMS, AHEAD (0 or 1).
 
 struct Params {
     blocks: u32,       // columns / 32
@@ -13,18 +14,40 @@ struct Params {
     first_expert: u32, // of this part of the stack
     n_here: u32,       // experts of this part
     grid_x: u32,       // workgroups in x; y continues where x ends
+    eps: f32,
+    inv_d: f32,        // 1 / columns
 }
 var<immediate> params: Params;
 
-// binding 0: weights, [n_here, 2, d_ff, blocks]
-@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [blocks, 2], bytes
-@group(0) @binding(2) var<storage, read> x_scales: array<vec2<f32>>;  // [blocks]: d, d times the sum of q
-@group(0) @binding(3) var<storage, read> chosen: array<u32>;          // [k]
-@group(0) @binding(4) var<storage, read_write> bytes: array<u32>;     // [slots, d_ff / 32, 8]
+// binding 0: weights, [n_here, 2, d_ff, blocks]; 1: x; 2: vectors, the norm's weights
+@group(0) @binding(3) var<storage, read> chosen: array<u32>;                   // [k]
+@group(0) @binding(4) var<storage, read_write> bytes: array<u32>;              // [slots, d_ff / 32, 8]
 @group(0) @binding(5) var<storage, read_write> block_scales: array<vec2<f32>>; // [slots, d_ff / 32]
 
 const LANES: u32 = 32u;
 const TEAMS: u32 = WORKGROUP / LANES;
+
+// A block each of four neighbouring rows. Names instead of an array, which would end up in memory.
+struct FourRows {
+    r0: BlockWeights,
+    r1: BlockWeights,
+    r2: BlockWeights,
+    r3: BlockWeights,
+}
+
+// `block` is that of the first row.
+fn four_rows(block: u32) -> FourRows {
+    let n = params.blocks;
+    return FourRows(block_weights(block), block_weights(block + n), block_weights(block + 2u * n), block_weights(block + 3u * n));
+}
+
+// Their products with block `b` of x.
+fn four_dots(w: FourRows, b: u32) -> vec4<f32> {
+    let lo = sh_halves[2u * b];
+    let hi = sh_halves[2u * b + 1u];
+    let d = sh_x_scales[b];
+    return vec4<f32>(weights_dot(w.r0, lo, hi, d), weights_dot(w.r1, lo, hi, d), weights_dot(w.r2, lo, hi, d), weights_dot(w.r3, lo, hi, d));
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(inv: Invocation) {
@@ -38,25 +61,23 @@ fn main(inv: Invocation) {
     let row = 2u * expert * params.d_ff + 32u * unit + 4u * team;
     let gate0 = row * params.blocks;
     let up0 = (row + params.d_ff) * params.blocks;
+    var b = lane_of(inv);
+    // without AHEAD these are of no use, and compilers leave them out; past the end the last block is read again
+    let first_gate = four_rows(gate0 + min(b, params.blocks - 1u));
+    let first_up = four_rows(up0 + min(b, params.blocks - 1u));
+    put_normed(params.blocks, params.eps, params.inv_d, inv);
     var gate = vec4<f32>(0.0);
     var up = vec4<f32>(0.0);
-    for (var b = lane_of(inv); b < params.blocks; b += LANES) {
-        let lo = x[2u * b];
-        let hi = x[2u * b + 1u];
-        let d = x_scales[b];
-        let n = params.blocks;
-        gate += vec4<f32>(
-            block_dot(gate0 + b, lo, hi, d),
-            block_dot(gate0 + n + b, lo, hi, d),
-            block_dot(gate0 + 2u * n + b, lo, hi, d),
-            block_dot(gate0 + 3u * n + b, lo, hi, d),
-        );
-        up += vec4<f32>(
-            block_dot(up0 + b, lo, hi, d),
-            block_dot(up0 + n + b, lo, hi, d),
-            block_dot(up0 + 2u * n + b, lo, hi, d),
-            block_dot(up0 + 3u * n + b, lo, hi, d),
-        );
+    if AHEAD == 1u {
+        if b < params.blocks {
+            gate = four_dots(first_gate, b);
+            up = four_dots(first_up, b);
+        }
+        b += LANES;
+    }
+    for (; b < params.blocks; b += LANES) {
+        gate += four_dots(four_rows(gate0 + b), b);
+        up += four_dots(four_rows(up0 + b), b);
     }
     gate = team_sum(gate, inv);
     up = team_sum(up, inv);

@@ -16,8 +16,8 @@ use std::{borrow::Cow, fmt::Write, io, path::Path, path::PathBuf};
 
 pub use forms::{
     CoopGrid, HEAD_DIMS, KV_BLOCK, Kv, MATVEC_DOT_ROWS, MATVEC_DOT_WORKGROUPS, MATVEC_TOKENS, MATVEC_TOKENS_BY_ROWS, MATVEC_WORKGROUPS,
-    MAX_EXPERTS, MAX_GROUP, MAX_SLOTS, MAX_SPLITS, PAIRS_DOT_ROWS, Peak, QKV_DOT_ROWS, QUANTIZE_WORKGROUP, ROWS_EACH, Reduce,
-    SCALES_BINDING, STEP_SHARES, Split, Weights, matvec_rows,
+    MAX_EXPERTS, MAX_GROUP, MAX_SLOTS, MAX_SPLITS, NORM_QKV_DOT_ROWS, PAIRS_DOT_ROWS, Peak, QKV_DOT_ROWS, QUANTIZE_WORKGROUP, ROWS_EACH,
+    Reduce, SCALES_BINDING, STEP_SHARES, Split, Weights, matvec_rows,
 };
 pub use probe::{CoopTile, Probe};
 pub use variant::Variant;
@@ -51,6 +51,7 @@ const FILES: &[(&str, &str)] = files![
     "matvec",
     "norm_gate_up",
     "norm_qkv_rope",
+    "norm_qkv_rope_dot",
     "norm_quantize",
     "norm_to_f16",
     "matvec_dot",
@@ -93,6 +94,7 @@ const FILES: &[(&str, &str)] = files![
     "shared/kv_f16",
     "shared/kv_f32",
     "shared/kv_index",
+    "shared/norm_bytes",
     "shared/norm_rows",
     "shared/place",
     "shared/order",

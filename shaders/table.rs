@@ -22,7 +22,14 @@ impl Variant {
         all.extend(Probe::variants());
         all.extend(Peak::ALL.map(Self::Peak));
         for weights in Weights::ALL.into_iter().filter(|weights| weights.has_scales()) {
-            all.extend([true, false].map(|subgroup| Self::GateUpBytes { weights, subgroup }));
+            for ahead in [true, false] {
+                all.extend([true, false].map(|subgroup| Self::GateUpBytes { weights, ahead, subgroup }));
+            }
+            all.extend(
+                [true, false]
+                    .into_iter()
+                    .flat_map(|subgroup| Self::norm_qkv_rope_dot(weights, subgroup)),
+            );
             all.extend(
                 MATVEC_DOT_WORKGROUPS
                     .into_iter()
@@ -85,6 +92,19 @@ impl Variant {
             }
         }
         all
+    }
+
+    /// For every cache and head size.
+    fn norm_qkv_rope_dot(weights: Weights, subgroup: bool) -> Vec<Self> {
+        let with_cache = |kv| {
+            HEAD_DIMS.map(|head_dim| Self::NormQkvRopeDot {
+                weights,
+                subgroup,
+                kv,
+                head_dim,
+            })
+        };
+        Kv::ALL.map(with_cache).concat()
     }
 
     /// The products with integer dot products, in every number of rows.

@@ -73,6 +73,16 @@ impl Variant {
                 "kv_index",
                 "qkv_rope",
             ],
+            Self::NormQkvRopeDot { weights, subgroup, kv, .. } => vec![
+                dot(weights),
+                team(subgroup),
+                "byte_scale",
+                "norm_bytes",
+                kv_part(kv),
+                "place",
+                "kv_index",
+                "qkv_rope",
+            ],
             Self::ExpertsGateUpDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "bytes_apart", "dot_rows", "slots"],
             Self::ExpertsDownDot { weights, reduce, .. } => vec![dot(weights), sum(reduce), "slots"],
             Self::NormQuantize { reduce } => vec![sum(reduce), "byte_scale"],
@@ -85,7 +95,9 @@ impl Variant {
                 vec![kv_part(kv), "row", "kv_index"]
             }
             Self::AttentionShort { kv, subgroup, .. } => vec![kv_part(kv), "row", "kv_index", team(subgroup)],
-            Self::GateUpBytes { weights, subgroup } => vec![dot(weights), team(subgroup), "slots", "byte_scale", "to_bytes"],
+            Self::GateUpBytes { weights, subgroup, .. } => {
+                vec![dot(weights), team(subgroup), "slots", "byte_scale", "to_bytes", "norm_bytes"]
+            }
             Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => {
                 vec!["kv_f16", "row", "kv_index", CoopTile::M16F16.part()]
             }
@@ -151,6 +163,12 @@ impl Variant {
                 ("HEAD_DIM", head_dim),
                 ("KV_BLOCK", KV_BLOCK),
             ],
+            Self::NormQkvRopeDot { head_dim, .. } => vec![
+                ("WORKGROUP", 256),
+                ("N_ROWS", NORM_QKV_DOT_ROWS),
+                ("HEAD_DIM", head_dim),
+                ("KV_BLOCK", KV_BLOCK),
+            ],
             Self::Rope { head_dim, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
             Self::AttentionPrefill { head_dim, group, .. } => vec![("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK), ("GROUP", group)],
             Self::AttentionDecode {
@@ -167,7 +185,7 @@ impl Variant {
                 ("KV_BLOCK", KV_BLOCK),
                 ("GROUP", group),
             ],
-            Self::GateUpBytes { .. } => vec![("WORKGROUP", 256), ("N_SLOTS", 8)],
+            Self::GateUpBytes { ahead, .. } => vec![("WORKGROUP", 256), ("N_SLOTS", 8), ("AHEAD", ahead as u32)],
             Self::AttentionShort { head_dim, .. } => vec![("WORKGROUP", 256), ("HEAD_DIM", head_dim), ("KV_BLOCK", KV_BLOCK)],
             Self::AttentionMerge { head_dim } => vec![("HEAD_DIM", head_dim), ("MAX_SPLITS", MAX_SPLITS)],
             Self::Probe(probe) => probe.consts(),

@@ -116,6 +116,17 @@ pub enum Variant {
         /// One of [`HEAD_DIMS`](crate::HEAD_DIMS).
         head_dim: u32,
     },
+    /// [`Variant::QkvRopeDot`] with the norm.
+    NormQkvRopeDot {
+        /// [`Weights::Q8`] or [`Weights::Q4`].
+        weights: Weights,
+        /// Whether teams add up with subgroup operations.
+        subgroup: bool,
+        /// Storage of the cache.
+        kv: Kv,
+        /// One of [`HEAD_DIMS`](crate::HEAD_DIMS).
+        head_dim: u32,
+    },
     /// [`Variant::ExpertsGateUp`] with quantised weights and x in bytes.
     ExpertsGateUpDot {
         /// [`Weights::Q8`] or [`Weights::Q4`].
@@ -199,10 +210,12 @@ pub enum Variant {
         /// Whether loops have constant bounds: for GPUs.
         unrolled: bool,
     },
-    /// The first half of one token's feed-forward, from bytes to bytes.
+    /// The first half of one token's feed-forward with its result in bytes.
     GateUpBytes {
         /// q8 or q4.
         weights: Weights,
+        /// Whether the first weights are fetched before x is normalised.
+        ahead: bool,
         /// Whether teams add up with subgroup operations.
         subgroup: bool,
     },
@@ -272,6 +285,7 @@ impl Variant {
             Self::NormQuantize { .. } => "norm_quantize",
             Self::GateUpDot { .. } => "gate_up_dot",
             Self::QkvRopeDot { .. } => "qkv_rope_dot",
+            Self::NormQkvRopeDot { .. } => "norm_qkv_rope_dot",
             Self::ExpertsGateUpDot { .. } => "experts_gate_up_dot",
             Self::ExpertsDownDot { .. } => "experts_down_dot",
             Self::Matmul { .. } => "matmul",
@@ -330,6 +344,7 @@ impl Variant {
             | Self::GateUpDot { weights, .. }
             | Self::GateUpBytes { weights, .. }
             | Self::QkvRopeDot { weights, .. }
+            | Self::NormQkvRopeDot { weights, .. }
             | Self::ExpertsGateUpDot { weights, .. }
             | Self::ExpertsDownDot { weights, .. }
             | Self::MatmulCoop { weights, .. } => Some(*weights),
@@ -350,6 +365,7 @@ impl Variant {
             | Self::Matmul { weights, .. } => matches!(weights, Weights::F16),
             Self::NormQkvRope { weights, kv, .. } => matches!(weights, Weights::F16) || matches!(kv, Kv::F16),
             Self::QkvRopeDot { kv, .. }
+            | Self::NormQkvRopeDot { kv, .. }
             | Self::Rope { kv, .. }
             | Self::AttentionPrefill { kv, .. }
             | Self::AttentionDecode { kv, .. }
@@ -391,7 +407,7 @@ impl Variant {
             | Self::NormGateUp { split, .. }
             | Self::ExpertsGateUp { split, .. }
             | Self::ExpertsDown { split, .. } => split.needs_subgroups(),
-            Self::GateUpBytes { subgroup, .. } | Self::AttentionShort { subgroup, .. } => *subgroup,
+            Self::GateUpBytes { subgroup, .. } | Self::NormQkvRopeDot { subgroup, .. } | Self::AttentionShort { subgroup, .. } => *subgroup,
             Self::Probe(probe) => matches!(probe, Probe::Subgroup { .. }),
             Self::MatmulCoop { .. } | Self::AttentionPrefillCoop { .. } | Self::AttentionDecodeCoop { .. } => true,
             _ => false,

@@ -30,6 +30,7 @@ mod matvec; // products of 1 to 8 rows
 mod matvec_dot; // quantised weights times one vector of bytes
 mod norm_gate_up; // one token: norm, gate, up, SwiGLU
 mod norm_qkv_rope; // one token: norm, q, k, v, rotation and cache write
+mod norm_qkv_rope_dot; // one token: norm, q, k, v with integer dot products, rotation and cache write
 mod norm_quantize; // one token: norm, to bytes
 mod norm_to_f16; // the norm, to f16
 mod penalty; // repetition penalty
@@ -124,6 +125,7 @@ fn kernels(criterion: &mut Criterion) {
     matvec_dot::bench(criterion);
     penalty::bench(criterion);
     qkv_rope_dot::bench(criterion);
+    norm_qkv_rope_dot::bench(criterion);
     quantize::bench(criterion);
     rms_norm::bench(criterion);
     rope::bench(criterion);

@@ -1,7 +1,7 @@
 //! One token's step through the layers: the forward pass of [`crate::qwen2`] in five dispatches a layer instead of ten. Experts take one
-//! more, and so does the merge of attention where the context is split. Products with large quantised matrices, which gain more from
-//! integer dot products than those cost, have a dispatch more before them that turns their input to bytes, where the kernel before does
-//! not leave it so.
+//! more, and so does the merge of attention where the context is split. Large quantised matrices are multiplied with integer dot products,
+//! for which their input has to become bytes: the kernel before leaves it so, or theirs makes them as it takes the norm along; where it can
+//! do neither, as with models wider than 4096, a dispatch more does.
 //!
 //! What lies between two products is part of one of them: the norms and the rotation cost nothing beside reading the weights, but a
 //! dispatch of their own each costs a GPU about two microseconds of waiting, which is most of a small model's time. The steps are the

@@ -114,7 +114,7 @@ impl Forward<'_> {
         let (bytes, hidden_bytes) = (&self.activations.bytes, &self.activations.hidden_bytes);
         let in_bytes = kernels.leaves_bytes(&w.gate_up) && kernels.takes_bytes(&w.down);
         if in_bytes {
-            kernels.gate_up_bytes(p, &gate_up, bytes, hidden_bytes); // [n_slots, f]
+            kernels.gate_up_bytes(p, &gate_up, hidden_bytes); // [n_slots, f]
         }
         if !in_bytes || p.taps(i) {
             kernels.gate_up(p, &gate_up, bytes); // [n_slots, f]

@@ -29,6 +29,7 @@ mod matvec; // products of 1 to 8 rows
 mod matvec_dot; // quantised weights times one vector of bytes
 mod norm_gate_up; // one token: norm, gate, up, SwiGLU
 mod norm_qkv_rope; // one token: norm, q, k, v, rotation and cache write
+mod norm_qkv_rope_dot; // one token: norm, q, k, v with integer dot products, rotation and cache write
 mod norm_quantize; // one token: norm, to bytes
 mod peak; // the adapter's ceilings
 mod penalty; // repetition penalty

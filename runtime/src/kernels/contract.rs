@@ -20,6 +20,7 @@ fn fields(variant: &Variant) -> &'static [(&'static str, &'static str)] {
         Variant::NormQuantize { .. } => norm_quantize::Params::FIELDS,
         Variant::GateUpDot { .. } => gate_up_dot::Params::FIELDS,
         Variant::QkvRopeDot { .. } => qkv_rope_dot::Params::FIELDS,
+        Variant::NormQkvRopeDot { .. } => norm_qkv_rope_dot::Params::FIELDS,
         Variant::ExpertsGateUpDot { .. } => experts_gate_up_dot::Params::FIELDS,
         Variant::ExpertsDownDot { .. } => experts_down_dot::Params::FIELDS,
         Variant::Quantize => quantize::Params::FIELDS,

@@ -6,7 +6,7 @@ use super::{
     experts_down_dot::ExpertsDownDot,
     experts_gate_up::{ExpertsGateUp, GateUp},
     experts_gate_up_dot::ExpertsGateUpDot,
-    gate_up_bytes::GateUpBytes,
+    gate_up_bytes::{self, GateUpBytes},
     group_experts::GroupExperts,
     has_teams,
     matmul_experts::MatmulExperts,
@@ -51,7 +51,9 @@ impl Dot {
         Ok(Some(Self {
             norm_quantize: NormQuantize::new(gpu)?,
             gate_up: ExpertsGateUpDot::new(gpu, dtypes)?,
-            to_bytes: has_teams(gpu.caps()).then(|| GateUpBytes::new(gpu, dtypes)).transpose()?,
+            to_bytes: has_teams(gpu.caps())
+                .then(|| GateUpBytes::new(gpu, dtypes, gate_up_bytes::Of::Experts))
+                .transpose()?,
             quantize: Quantize::new(gpu)?,
             down: ExpertsDownDot::new(gpu, dtypes)?,
         }))
@@ -93,11 +95,10 @@ impl Experts {
     /// # Panics
     /// When shapes do not fit, or [`Experts::leaves_bytes`] says no.
     #[track_caller]
-    pub fn gate_up_bytes(&self, pass: &mut Pass<'_>, g: &GateUp<'_>, bytes: &Bytes, hidden: &Bytes) {
+    pub fn gate_up_bytes(&self, pass: &mut Pass<'_>, g: &GateUp<'_>, hidden: &Bytes) {
         let dot = self.dot.as_ref().expect("leaves_bytes says so");
         let to_bytes = dot.to_bytes.as_ref().expect("leaves_bytes says so");
-        dot.norm_quantize.dispatch(pass, g.x, g.norm, g.eps, bytes);
-        to_bytes.dispatch_experts(pass, g, bytes, hidden);
+        to_bytes.dispatch_experts(pass, g, hidden);
     }
 
     /// One token's norm, gate, up and SwiGLU; `bytes` is where integer dot products put their input.

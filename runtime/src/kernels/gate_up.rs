@@ -1,8 +1,9 @@
-//! The first half of one token's feed-forward, and the choice between its forms: [`super::norm_gate_up`] in one dispatch, or for large
-//! quantised matrices [`super::norm_quantize`] and [`super::gate_up_dot`], or [`super::gate_up_bytes`] if the product behind takes bytes.
+//! The first half of one token's feed-forward, and the choice between its forms: [`super::norm_gate_up`], or for large quantised matrices
+//! [`super::gate_up_bytes`], if the product behind takes bytes; where that does not go, [`super::norm_quantize`] and
+//! [`super::gate_up_dot`].
 
 use super::{
-    gate_up_bytes::GateUpBytes,
+    gate_up_bytes::{self, GateUpBytes, Normed},
     gate_up_dot::GateUpDot,
     has_teams,
     norm_gate_up::NormGateUp,
@@ -54,7 +55,9 @@ impl StepGateUp {
             Ok(Dot {
                 norm_quantize: NormQuantize::new(gpu)?,
                 gate_up: GateUpDot::new(gpu, dtypes)?,
-                to_bytes: has_teams(gpu.caps()).then(|| GateUpBytes::new(gpu, dtypes)).transpose()?,
+                to_bytes: has_teams(gpu.caps())
+                    .then(|| GateUpBytes::new(gpu, dtypes, gate_up_bytes::Of::Dense))
+                    .transpose()?,
             })
         };
         Ok(Self {
@@ -88,8 +91,12 @@ impl StepGateUp {
     pub fn dispatch_bytes(&self, pass: &mut Pass<'_>, g: &GateUp<'_>, hidden: &Bytes) {
         let dot = self.dot(g.weights).expect("leaves_bytes says so");
         let to_bytes = dot.to_bytes.as_ref().expect("leaves_bytes says so");
-        dot.norm_quantize.dispatch(pass, g.x, g.norm, g.eps, g.bytes);
-        to_bytes.dispatch(pass, g.weights, g.bytes, hidden);
+        let x = Normed {
+            x: g.x,
+            norm: g.norm,
+            eps: g.eps,
+        };
+        to_bytes.dispatch(pass, g.weights, x, hidden);
     }
 
     /// Computes `out` from the residual stream `x`.

@@ -52,6 +52,7 @@ pub mod matvec;
 pub mod matvec_dot;
 pub mod norm_gate_up;
 pub mod norm_qkv_rope;
+pub mod norm_qkv_rope_dot;
 pub mod norm_quantize;
 pub mod norm_to_f16;
 pub mod peak;
@@ -97,6 +98,7 @@ const fn own_bindings(variant: &Variant) -> &'static [Access] {
         Variant::NormQuantize { .. } => norm_quantize::BINDINGS,
         Variant::GateUpDot { .. } => gate_up_dot::BINDINGS,
         Variant::QkvRopeDot { .. } => qkv_rope_dot::BINDINGS,
+        Variant::NormQkvRopeDot { .. } => norm_qkv_rope_dot::BINDINGS,
         Variant::ExpertsGateUpDot { .. } => experts_gate_up_dot::BINDINGS,
         Variant::ExpertsDownDot { .. } => experts_down_dot::BINDINGS,
         Variant::Quantize => quantize::BINDINGS,

@@ -1,15 +1,17 @@
-//! One token's queries, keys and values, and the choice between their forms: [`super::norm_qkv_rope`] in one dispatch, or for large
-//! quantised matrices [`super::norm_quantize`] and [`super::qkv_rope_dot`].
+//! One token's queries, keys and values, and the choice between their forms: [`super::norm_qkv_rope`], or for large quantised matrices
+//! [`super::norm_qkv_rope_dot`]; where that does not go, [`super::norm_quantize`] and [`super::qkv_rope_dot`].
 
 use super::{
+    has_teams,
     norm_qkv_rope::{NormQkvRope, Projection},
+    norm_qkv_rope_dot::NormQkvRopeDot,
     norm_quantize::NormQuantize,
     qkv_rope_dot::QkvRopeDot,
     quantize::{self, Bytes},
 };
 use crate::{DType, Elem, Gpu, Matrix, Pass, Result, Tensor};
 
-/// Both forms, compiled.
+/// Its forms, compiled.
 #[derive(Debug)]
 pub struct StepQkv {
     fused: NormQkvRope,
@@ -21,6 +23,7 @@ pub struct StepQkv {
 struct Dot {
     norm_quantize: NormQuantize,
     qkv_rope: QkvRopeDot,
+    norm_qkv_rope: Option<NormQkvRopeDot>,
 }
 
 impl StepQkv {
@@ -34,6 +37,9 @@ impl StepQkv {
             Ok(Dot {
                 norm_quantize: NormQuantize::new(gpu)?,
                 qkv_rope: QkvRopeDot::new(gpu, dtypes, kv, head_dim)?,
+                norm_qkv_rope: has_teams(gpu.caps())
+                    .then(|| NormQkvRopeDot::new(gpu, dtypes, kv, head_dim))
+                    .transpose()?,
             })
         };
         Ok(Self {
@@ -59,7 +65,11 @@ impl StepQkv {
     /// When shapes do not fit, or the matrix is split.
     #[track_caller]
     pub fn dispatch(&self, pass: &mut Pass<'_>, p: &Projection<'_>, norm: &Tensor, bytes: &Bytes) {
+        let narrow = p.weights.cols() <= NormQkvRopeDot::MOST_COLUMNS;
         if let Some(dot) = self.dot(p.weights) {
+            if let Some(kernel) = dot.norm_qkv_rope.as_ref().filter(|_| narrow) {
+                return kernel.dispatch(pass, p);
+            }
             dot.norm_quantize.dispatch(pass, p.x, norm, p.eps, bytes);
             dot.qkv_rope.dispatch(pass, p, bytes);
         } else {

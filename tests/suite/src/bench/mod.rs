@@ -34,6 +34,7 @@ mod matvec;
 mod matvec_dot;
 mod norm_gate_up;
 mod norm_qkv_rope;
+mod norm_qkv_rope_dot;
 mod norm_quantize;
 mod norm_to_f16;
 mod penalty;
@@ -115,7 +116,7 @@ impl BenchCase {
 }
 
 /// The kernels that have cases, by stem.
-pub const KERNELS: [&str; 40] = [
+pub const KERNELS: [&str; 41] = [
     "argmax",
     "attention_decode",
     "attention_decode_coop",
@@ -141,6 +142,7 @@ pub const KERNELS: [&str; 40] = [
     "matvec",
     "norm_gate_up",
     "norm_qkv_rope",
+    "norm_qkv_rope_dot",
     "norm_quantize",
     "norm_to_f16",
     "matvec_dot",
@@ -190,6 +192,7 @@ pub fn cases(gpu: &Gpu, kernel: &str) -> Vec<BenchCase> {
         "matvec" => matvec::cases(gpu),
         "norm_gate_up" => norm_gate_up::cases(gpu),
         "norm_qkv_rope" => norm_qkv_rope::cases(gpu),
+        "norm_qkv_rope_dot" => norm_qkv_rope_dot::cases(gpu),
         "norm_quantize" => norm_quantize::cases(gpu),
         "norm_to_f16" => norm_to_f16::cases(gpu),
         "matvec_dot" => matvec_dot::cases(gpu),

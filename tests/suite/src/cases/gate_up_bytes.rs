@@ -1,16 +1,20 @@
-//! The first half of one token's feed-forward from bytes to bytes: both quantised types, dense and of experts, sizes around every step of
+//! The first half of one token's feed-forward with its result in bytes: both quantised types, dense and of experts, sizes around every step of
 //! rows and columns, stacks in parts, large gates.
 
 use qwgpu_runtime::{
     BLOCK, DType, Elem, Gpu, Pass, Tensor,
-    kernels::{experts_gate_up::GateUp, gate_up_bytes::GateUpBytes, quantize, quantize::Bytes},
+    kernels::{
+        experts_gate_up::GateUp,
+        gate_up_bytes::{GateUpBytes, Normed, Of},
+        quantize,
+        quantize::Bytes,
+        rms_norm,
+    },
 };
 
 use super::{
-    Checked,
-    experts_gate_up_dot::product,
-    matvec_dot::bytes_of_rows,
-    norm_gate_up,
+    Checked, norm_gate_up,
+    norm_qkv_rope::product_of_bytes,
     product::{self, Kernel, Source, Weights},
     slots::{self, ALL_SLOTS, MIXES, Mix, Stack, mix},
 };
@@ -24,8 +28,9 @@ use crate::{
 
 /// Around the 32 outputs of a workgroup, in whole blocks as a product behind it needs them.
 const D_FF: [usize; 4] = [64, 192, 320, 128];
-/// Around the 1024 columns of a step.
-const COLS: [usize; 7] = [1088, 64, 960, 1024, 448, 3584, 2112];
+/// Around the 1024 columns of a step, and the most that there may be.
+const COLS: [usize; 8] = [1088, 64, 960, 4096, 448, 3584, 1024, 2112];
+const EPS: f32 = 1e-6;
 /// Half of a step of the bytes, in parts of the largest of a block, and what rounding d to f32 adds.
 const HALF_STEP: f64 = 1.001 / 254.0;
 
@@ -37,7 +42,8 @@ struct Shape {
     d_ff: usize,
     d_model: usize,
     x: Fill,
-    /// What x is multiplied by: the size of the gates.
+    norm: Fill,
+    /// What the norm is multiplied by: the size of the gates.
     scale: f32,
 }
 
@@ -49,6 +55,7 @@ impl Shape {
             d_ff,
             d_model,
             x: Fill::Plain,
+            norm: Fill::Plain,
             scale: 1.0,
         }
     }
@@ -60,10 +67,11 @@ impl Shape {
             d_ff,
             d_model,
             x,
+            norm,
             scale,
         } = self;
         let whose = mix.map_or_else(|| "dense".into(), |mix| mix.to_string());
-        let name = format!("{whose}, {dtype} [2 x {d_ff}, {d_model}], x {x} times {scale:e}");
+        let name = format!("{whose}, {dtype} [2 x {d_ff}, {d_model}], x {x}, norm {norm} times {scale:e}");
         let case = Case::new("gate_up_bytes", name, move |gpu| check(gpu, &self));
         case.over(if mix.is_some() {
             &[Axis::Subgroup, Axis::Binding]
@@ -90,6 +98,7 @@ pub(super) fn cases() -> Vec<Case> {
         for x in Fill::ALL.into_iter().filter(|&x| x != Fill::Plain) {
             let shape = Shape::new(None, dtype, [64, 896]);
             cases.push(Shape { x, ..shape }.case().quick(true));
+            cases.push(Shape { norm: x, ..shape }.case().quick(dtype == DType::Q4));
         }
         for scale in [0.01, 3.0, 30.0, 1e3, 1e12] {
             let shape = Shape::new(None, dtype, [64, 256]);
@@ -112,13 +121,15 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// Runs the kernel; gives the expected outputs too, slot by slot.
-fn run(gpu: &Gpu, s: &Shape, x_tensor: &Tensor, blocks: &[quantize::Block]) -> Result<(Bytes, Vec<Expected>), crate::Failure> {
+fn run(gpu: &Gpu, s: &Shape, normed: Normed<'_>, blocks: &[quantize::Block]) -> Result<(Bytes, Vec<Expected>), crate::Failure> {
     let n_slots = s.mix.map_or(1, Mix::n_slots);
     let hidden = Bytes::new(gpu, n_slots * s.d_ff)?;
     let mut pass = Pass::new(gpu);
-    let bytes = bytes_of_rows(gpu, &mut pass, x_tensor)?;
-    let kernel = GateUpBytes::new(gpu, &[s.dtype])?;
-    let pair = |gate: &[f32], up: &[f32]| norm_gate_up::expected(product(gate, blocks), product(up, blocks));
+    let kernel = GateUpBytes::new(gpu, &[s.dtype], if s.mix.is_some() { Of::Experts } else { Of::Dense })?;
+    let pair = |gate: &[f32], up: &[f32]| {
+        let [gate, up] = [gate, up].map(|row| product_of_bytes(row, blocks, 0.0));
+        norm_gate_up::expected(gate, up)
+    };
     let mut expected = Vec::new();
     if let Some(mix) = s.mix {
         let stack = Stack::new(
@@ -136,13 +147,13 @@ fn run(gpu: &Gpu, s: &Shape, x_tensor: &Tensor, blocks: &[quantize::Block]) -> R
             experts: &stack.matrix,
             n_experts: mix.n_experts,
             n_shared: mix.n_shared,
-            x: x_tensor,
-            norm: x_tensor,
-            eps: 0.0,
+            x: normed.x,
+            norm: normed.norm,
+            eps: normed.eps,
             chosen: &mix.chosen_tensor(gpu)?,
             out: &out,
         };
-        kernel.dispatch_experts(&mut pass, &operands, &bytes, &hidden);
+        kernel.dispatch_experts(&mut pass, &operands, &hidden);
         pass.submit();
         for slot in 0..n_slots {
             for i in 0..s.d_ff {
@@ -151,7 +162,7 @@ fn run(gpu: &Gpu, s: &Shape, x_tensor: &Tensor, blocks: &[quantize::Block]) -> R
         }
     } else {
         let weights = Weights::new(gpu, &product::Shape::new(Kernel::Chosen, s.dtype, [2 * s.d_ff, s.d_model, 1]))?;
-        kernel.dispatch(&mut pass, &weights.matrix, &bytes, &hidden);
+        kernel.dispatch(&mut pass, &weights.matrix, normed, &hidden);
         pass.submit();
         for i in 0..s.d_ff {
             expected.push(pair(&weights.row(gpu, i)?, &weights.row(gpu, s.d_ff + i)?));
@@ -161,9 +172,16 @@ fn run(gpu: &Gpu, s: &Shape, x_tensor: &Tensor, blocks: &[quantize::Block]) -> R
 }
 
 fn check(gpu: &Gpu, s: &Shape) -> Checked {
-    let mut x = fill::values(s.x, 34, 1, s.d_model);
-    x.iter_mut().for_each(|x| *x *= s.scale);
-    let (hidden, expected) = run(gpu, s, &padded(gpu, 1, s.d_model, &x)?, &quantize::reference(&x))?;
+    let x = fill::values(s.x, 34, 1, s.d_model);
+    let mut norm = fill::values(s.norm, 35, 1, s.d_model);
+    norm.iter_mut().for_each(|weight| *weight *= s.scale);
+    let normed: Vec<f32> = rms_norm::reference(&x, &norm, EPS).into_iter().map(|value| value as f32).collect();
+    let operands = Normed {
+        x: &padded(gpu, 1, s.d_model, &x)?,
+        norm: &padded(gpu, 1, s.d_model, &norm)?,
+        eps: EPS,
+    };
+    let (hidden, expected) = run(gpu, s, operands, &quantize::reference(&normed))?;
     let (words, scales) = hidden.read(gpu)?;
     let bytes: Vec<i8> = words.iter().flat_map(|word| word.to_le_bytes()).map(|byte| byte as i8).collect();
     let mut values = Comparison::new("hidden", s.d_ff);

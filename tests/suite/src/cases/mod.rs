@@ -25,6 +25,7 @@ mod model;
 mod models;
 mod norm_gate_up;
 mod norm_qkv_rope;
+mod norm_qkv_rope_dot;
 mod norm_quantize;
 mod norm_to_f16;
 mod normed;
@@ -77,6 +78,7 @@ pub fn all(scale: Scale) -> Vec<Case> {
         norm_to_f16::cases(),
         penalty::cases(),
         qkv_rope_dot::cases(scale),
+        norm_qkv_rope_dot::cases(scale),
         rms_norm::cases(),
         rope::cases(),
         router::cases(),

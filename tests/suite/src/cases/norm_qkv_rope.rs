@@ -6,6 +6,7 @@ use qwgpu_runtime::{
     kernels::{
         embed_step::Place,
         norm_qkv_rope::{NormQkvRope, Projection},
+        norm_qkv_rope_dot::NormQkvRopeDot,
         norm_quantize::NormQuantize,
         qkv_rope_dot::QkvRopeDot,
         quantize::{self, Block, Bytes},
@@ -63,10 +64,20 @@ const MODELS: [((usize, usize, usize), usize); 7] = [
     ((64, 8, 128), 8192),
 ];
 
+/// The kernels that do this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kernel {
+    /// In f32.
+    F32,
+    /// With integer dot products, given x in bytes: [`super::qkv_rope_dot`].
+    Dot,
+    /// The same from x itself: [`super::norm_qkv_rope_dot`].
+    NormDot,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
-    /// Whether products are integer dot products, with x in bytes: [`super::qkv_rope_dot`].
-    pub(super) dot: bool,
+    pub(super) kernel: Kernel,
     pub(super) share: Share,
     pub(super) dtype: DType,
     pub(super) kv: Elem,
@@ -81,7 +92,7 @@ pub(super) struct Shape {
 impl Shape {
     pub(super) const fn new(share: Share, dtype: DType, kv: Elem, heads: (usize, usize, usize), d_model: usize) -> Self {
         Self {
-            dot: false,
+            kernel: Kernel::F32,
             share,
             dtype,
             kv,
@@ -108,7 +119,11 @@ impl Shape {
             "workgroup {} of {} rows, {dtype}, {kv:?} cache, {n_heads}/{n_kv_heads} heads of {head_dim}, {} columns, position {}{fills}",
             share.workgroup, share.rows, self.d_model, self.pos
         );
-        let kernel = if self.dot { "qkv_rope_dot" } else { "norm_qkv_rope" };
+        let kernel = match self.kernel {
+            Kernel::F32 => "norm_qkv_rope",
+            Kernel::Dot => "qkv_rope_dot",
+            Kernel::NormDot => "norm_qkv_rope_dot",
+        };
         Case::new(kernel, name, move |gpu| check(gpu, &self))
             .over(axes(dtype == DType::F16))
             .with_f16(kv == Elem::F16)
@@ -250,14 +265,16 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
         cache: &cache,
     };
     let mut pass = Pass::new(gpu);
-    if s.dot {
-        // room for more than there is: the scales behind the bytes are not where x ends
-        let bytes = Bytes::new(gpu, s.d_model + 3 * BLOCK)?;
-        let norm_tensor = padded(gpu, 1, s.d_model, &norm)?;
-        NormQuantize::new(gpu)?.dispatch(&mut pass, &x_tensor, &norm_tensor, eps, &bytes);
-        QkvRopeDot::with_share(gpu, s.dtype, s.share, s.kv, head_dim)?.dispatch(&mut pass, &projection, &bytes);
-    } else {
-        NormQkvRope::with_share(gpu, s.dtype, s.share, s.kv, head_dim)?.dispatch(&mut pass, &projection);
+    match s.kernel {
+        Kernel::F32 => NormQkvRope::with_share(gpu, s.dtype, s.share, s.kv, head_dim)?.dispatch(&mut pass, &projection),
+        Kernel::Dot => {
+            // room for more than there is: the scales behind the bytes are not where x ends
+            let bytes = Bytes::new(gpu, s.d_model + 3 * BLOCK)?;
+            let norm_tensor = padded(gpu, 1, s.d_model, &norm)?;
+            NormQuantize::new(gpu)?.dispatch(&mut pass, &x_tensor, &norm_tensor, eps, &bytes);
+            QkvRopeDot::with_share(gpu, s.dtype, s.share, s.kv, head_dim)?.dispatch(&mut pass, &projection, &bytes);
+        }
+        Kernel::NormDot => NormQkvRopeDot::new(gpu, &[s.dtype], s.kv, head_dim)?.dispatch(&mut pass, &projection),
     }
     pass.submit();
 
@@ -269,10 +286,9 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
         let rows = head * head_dim..(head + 1) * head_dim;
         let row = |row: usize| -> Result<Expected, Failure> {
             let (row, bias) = (weights.row(gpu, row)?, bias[row]);
-            Ok(if s.dot {
-                product_of_bytes(&row, &blocks, bias)
-            } else {
-                normed.product(s.dtype, &row, bias)
+            Ok(match s.kernel {
+                Kernel::F32 => normed.product(s.dtype, &row, bias),
+                Kernel::Dot | Kernel::NormDot => product_of_bytes(&row, &blocks, bias),
             })
         };
         let projected = rows.map(row).collect::<Result<Vec<Expected>, Failure>>()?;
@@ -302,7 +318,7 @@ fn check(gpu: &Gpu, s: &Shape) -> Checked {
 }
 
 /// The product of the normalised x, as its bytes have it, with a row of a matrix, and a bias.
-fn product_of_bytes(row: &[f32], blocks: &[Block], bias: f32) -> Expected {
+pub(super) fn product_of_bytes(row: &[f32], blocks: &[Block], bias: f32) -> Expected {
     let Sum { value, magnitude, doubt } = Sum::of(row, blocks);
     // the norm's factor, which is off by what the sum of the squares is, is in all scales; a flushed x loses TINY times 1/sqrt(eps)
     let factor = compare::sum_bound(row.len(), 1.0) * magnitude;

@@ -8,7 +8,7 @@ use qwgpu_runtime::{
 };
 
 use super::{
-    norm_qkv_rope::{FOLDED, HEADS, POSITIONS, Shape},
+    norm_qkv_rope::{FOLDED, HEADS, Kernel, POSITIONS, Shape},
     normed::share,
     product::Source,
 };
@@ -28,7 +28,7 @@ const COLS: [usize; 8] = [1088, 64, 960, 1024, 4160, 448, 4032, 2112];
 
 fn shape(share: Share, dtype: DType, kv: Elem, heads: (usize, usize, usize), d_model: usize) -> Shape {
     Shape {
-        dot: true,
+        kernel: Kernel::Dot,
         ..Shape::new(share, dtype, kv, heads, d_model)
     }
 }
