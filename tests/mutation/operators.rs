@@ -214,11 +214,14 @@ impl<'a> Proposals<'a> {
         (from..self.tokens.len()).find(|&i| self.is(i, text)).expect("the file parses")
     }
 
-    /// Start and step of `for (var i = start; condition; step)`.
+    /// Start, if there is one, and step of `for (var i = start; condition; step)`.
     fn loop_header(&mut self, at: usize) {
-        let (begin, end) = (self.find(at, "=") + 1, self.find(at, ";"));
-        self.more(Fault::Bound, &(begin..end));
-        self.less(Fault::Bound, &(begin..end));
+        let end = self.find(at, ";");
+        if end > at + 2 {
+            let begin = self.find(at, "=") + 1;
+            self.more(Fault::Bound, &(begin..end));
+            self.less(Fault::Bound, &(begin..end));
+        }
         let close = partner(&self.tokens, at + 1);
         let step = self.find(end + 1, ";") + 2; // past the `;` and the variable
         if self.is(step, "++") {
