@@ -64,7 +64,7 @@ fn many_heads() -> Config {
     (config.d_model, config.n_layers) = (512, 1); // wider, or the scratch of attention would be too large for a binding
     config.windows.truncate(1);
     let heads = quantize::ENOUGH_QKV / (config.d_model * config.head_dim);
-    config.n_kv_heads = heads / 16; // fourteen query heads to a kv head, and its k and v
+    config.n_kv_heads = heads / 12; // ten query heads to a kv head, and its k and v
     config.n_heads = heads - 2 * config.n_kv_heads;
     config
 }
