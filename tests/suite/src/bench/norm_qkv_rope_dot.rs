@@ -2,11 +2,12 @@
 
 use qwgpu_runtime::{
     DType, Gpu,
-    kernels::{embed_step::Place, has_teams, norm_qkv_rope::Projection, norm_qkv_rope_dot::NormQkvRopeDot, rope::KvLayer},
+    kernels::{has_teams, norm_qkv_rope_dot::NormQkvRopeDot},
 };
 
 use super::{
-    BenchCase, data,
+    BenchCase,
+    norm_qkv_rope::Operands,
     rope::name_of,
     shapes::{self, Shape},
 };
@@ -36,24 +37,7 @@ fn case(gpu: &Gpu, model: Shape, dtype: DType) -> BenchCase {
     let bytes = rows * dtype.row_bytes(d_model) + 8 * d_model + 4 * (rows + q_cols) + kv.bytes() * kv_cols;
     BenchCase::new("norm_qkv_rope_dot", name, (bytes, 2 * rows * d_model), move |gpu, copies| {
         let kernel = NormQkvRopeDot::new(gpu, &[dtype], kv, head_dim)?;
-        let matrices = data::weights(gpu, copies, rows, d_model, dtype)?;
-        let x = data::inputs(gpu, 1, 1, d_model)?.remove(0);
-        let vectors = data::inputs(gpu, 1, 1, d_model + rows)?.remove(0);
-        // block 0 and position 0, and no angle
-        let place = Place::new(gpu, head_dim)?;
-        let cache = KvLayer::new(gpu, 1, n_kv_heads, head_dim, kv)?;
-        let qs = data::outputs(gpu, copies, 1, q_cols)?;
-        Ok(Box::new(move |pass, i| {
-            let projection = Projection {
-                weights: &matrices[i],
-                x: &x,
-                vectors: &vectors,
-                eps: 1e-6,
-                place: &place,
-                q: &qs[i],
-                cache: &cache,
-            };
-            kernel.dispatch(pass, &projection);
-        }))
+        let operands = Operands::new(gpu, copies, model, dtype)?;
+        Ok(Box::new(move |pass, i| kernel.dispatch(pass, &operands.projection(i))))
     })
 }

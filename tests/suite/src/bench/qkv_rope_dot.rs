@@ -2,14 +2,12 @@
 
 use qwgpu_runtime::{
     DType, Gpu, Pass,
-    kernels::{
-        embed_step::Place, norm_qkv_rope::Projection, norm_quantize::NormQuantize, qkv_rope_dot::QkvRopeDot, quantize::Bytes,
-        rope::KvLayer, share::Share,
-    },
+    kernels::{norm_quantize::NormQuantize, qkv_rope_dot::QkvRopeDot, quantize::Bytes, share::Share},
 };
 
 use super::{
     BenchCase, data,
+    norm_qkv_rope::Operands,
     rope::name_of,
     shapes::{self, Shape},
 };
@@ -48,29 +46,12 @@ fn case(gpu: &Gpu, model: Shape, dtype: DType, share: Share) -> BenchCase {
     let bytes = rows * dtype.row_bytes(d_model) + d_model + d_model / 4 + 4 * (rows + q_cols) + kv.bytes() * kv_cols;
     BenchCase::new("qkv_rope_dot", name, (bytes, 2 * rows * d_model), move |gpu, copies| {
         let kernel = QkvRopeDot::with_share(gpu, dtype, share, kv, head_dim)?;
-        let matrices = data::weights(gpu, copies, rows, d_model, dtype)?;
-        let x = data::inputs(gpu, 1, 1, d_model)?.remove(0);
+        let operands = Operands::new(gpu, copies, model, dtype)?;
         let norm = data::inputs(gpu, 1, 1, d_model)?.remove(0);
-        let vectors = data::inputs(gpu, 1, 1, d_model + rows)?.remove(0);
         let bytes = Bytes::new(gpu, d_model)?;
         let mut pass = Pass::new(gpu);
-        NormQuantize::new(gpu)?.dispatch(&mut pass, &x, &norm, 1e-6, &bytes);
+        NormQuantize::new(gpu)?.dispatch(&mut pass, &operands.x, &norm, 1e-6, &bytes);
         pass.submit();
-        // block 0 and position 0, and no angle
-        let place = Place::new(gpu, head_dim)?;
-        let cache = KvLayer::new(gpu, 1, n_kv_heads, head_dim, kv)?;
-        let qs = data::outputs(gpu, copies, 1, q_cols)?;
-        Ok(Box::new(move |pass, i| {
-            let projection = Projection {
-                weights: &matrices[i],
-                x: &x,
-                vectors: &vectors,
-                eps: 1e-6,
-                place: &place,
-                q: &qs[i],
-                cache: &cache,
-            };
-            kernel.dispatch(pass, &projection, &bytes);
-        }))
+        Ok(Box::new(move |pass, i| kernel.dispatch(pass, &operands.projection(i), &bytes)))
     })
 }
